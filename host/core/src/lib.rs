@@ -1,1 +1,19 @@
+//! The pure part of Shardwright: positions, shards, KPL containers and the machines that decide what happens next.
+//!
+//! Nothing here waits, reads a clock, draws a random number or talks to a service. Time, listings and lease rows come in
+//! as arguments and decisions go out as values, so that a simulator can replay any history from a seed.
+#![forbid(unsafe_code)]
 
+mod deaggregate;
+mod position;
+mod shard;
+
+pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
+pub use position::{
+    Checkpoint, InitialPosition, InvalidCheckpoint, InvalidSequenceNumber, NoStart, Position,
+    SequenceNumber, StartAt,
+};
+pub use shard::{
+    ChildShard, HashRange, InvalidHashKey, InvalidHashRange, Shard, ShardId, effective_hash,
+    parents_are_done,
+};
