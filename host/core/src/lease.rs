@@ -1,0 +1,105 @@
+//! A row of the lease table, in our words. The table itself, its attributes and its conditions are the adapter's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::position::Checkpoint;
+use crate::shard::{HashRange, ShardId};
+
+/// The name of a worker: one host process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(Arc<str>);
+
+impl WorkerId {
+    /// Names a worker.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A random number drawn at every acquisition of a lease.
+///
+/// A write whose reply was lost is recognised by reading the row again: the counter must be the one I wrote *and* the
+/// incarnation mine. The owner's name alone is not enough, since two processes can carry one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u128);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// One row as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The shard, which is the row's key.
+    pub shard: ShardId,
+    /// Who owns it; none: nobody.
+    pub owner: Option<WorkerId>,
+    /// The fence: every write of an owner adds one.
+    pub counter: u64,
+    /// Where the next owner starts.
+    pub checkpoint: Checkpoint,
+    /// The shards that this one came from.
+    pub parents: Vec<ShardId>,
+    /// The shards that came from this one, known once it has ended.
+    pub children: Vec<ShardId>,
+    /// The keys that fall to the shard; older rows lack it.
+    pub hash_range: Option<HashRange>,
+    /// How often the owner changed since the last checkpoint.
+    pub owner_switches: u64,
+    /// During a KCL 3 handoff, the old owner, who still processes and checkpoints.
+    pub checkpoint_owner: Option<WorkerId>,
+    /// Written by our workers at every acquisition; none on rows that KCL took.
+    pub incarnation: Option<Incarnation>,
+}
+
+impl Lease {
+    /// Who processes the shard now: the old owner during a handoff.
+    pub fn actual_owner(&self) -> Option<&WorkerId> {
+        self.checkpoint_owner.as_ref().or(self.owner.as_ref())
+    }
+
+    /// Whether the shard has been read to its end.
+    pub fn is_completed(&self) -> bool {
+        self.checkpoint == Checkpoint::ShardEnd
+    }
+}
+
+/// A row that is to be created, unless it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLease {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where its first owner starts.
+    pub checkpoint: Checkpoint,
+    /// The shards that it came from.
+    pub parents: Vec<ShardId>,
+    /// The keys that fall to it.
+    pub hash_range: Option<HashRange>,
+}
+
+/// A lease in this process's hands: what every fenced write needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The shard.
+    pub shard: ShardId,
+    /// This worker.
+    pub owner: WorkerId,
+    /// The counter that the next write must find.
+    pub counter: u64,
+    /// Drawn when the lease was acquired.
+    pub incarnation: Incarnation,
+}

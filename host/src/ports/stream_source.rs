@@ -1,0 +1,88 @@
+//! Reading a stream.
+
+use bytes::Bytes;
+use shardwright_core::{ChildShard, SequenceNumber, Shard, ShardId, StartAt};
+
+use super::{PortError, PortFuture};
+
+/// A token that says where the next read of a shard begins. It expires after five minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardIterator(pub String);
+
+/// What a stream says of itself.
+#[derive(Clone, Debug)]
+pub struct StreamSummary {
+    /// Its ARN.
+    pub arn: String,
+    /// When it was created, milliseconds since the Unix epoch; a stream that was deleted and made anew has another.
+    pub created_ms: i64,
+    /// How many shards are open.
+    pub open_shards: u32,
+    /// Whether it can be read.
+    pub is_active: bool,
+}
+
+/// Which shards to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardListing {
+    /// Every shard that retention has left.
+    All,
+    /// Those open now.
+    AtLatest,
+    /// Those open at the trim horizon.
+    AtTrimHorizon,
+    /// Those open at an instant, milliseconds since the Unix epoch.
+    AtTimestamp(i64),
+}
+
+/// One Kinesis record: a user record, or a container of them.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its place in the shard.
+    pub sequence: SequenceNumber,
+    /// Its partition key; a container's own key means nothing.
+    pub key: Box<str>,
+    /// Its bytes.
+    pub data: Bytes,
+    /// When the stream received it, milliseconds since the Unix epoch.
+    pub arrival_ms: i64,
+}
+
+/// What one read brought.
+#[derive(Debug)]
+pub struct ReadAnswer {
+    /// Records, in sequence order; it may be empty anywhere in a shard.
+    pub records: Vec<Record>,
+    /// Where to go on; none at the end of a closed shard.
+    pub next: Option<ShardIterator>,
+    /// With `next` absent, the shards that follow this one, if the service says.
+    pub children: Vec<ChildShard>,
+    /// How far behind the tip the read ended, in milliseconds.
+    pub millis_behind_latest: u64,
+}
+
+/// A stream that can be read shard by shard.
+///
+/// Calls may be dropped at any time. Nothing here waits or tries again: pacing and back-off are decided by the caller,
+/// by the [`kind`](PortError::kind) of the error.
+pub trait StreamSource: Send + Sync {
+    /// The stream's summary.
+    fn summary(&self) -> PortFuture<'_, Result<StreamSummary, PortError>>;
+
+    /// Lists shards, through all pages.
+    fn list_shards(&self, which: ShardListing) -> PortFuture<'_, Result<Vec<Shard>, PortError>>;
+
+    /// An iterator for a shard. `InvalidPosition` if the sequence number cannot be found.
+    fn iterator<'a>(
+        &'a self,
+        shard: &'a ShardId,
+        start: &'a StartAt,
+    ) -> PortFuture<'a, Result<ShardIterator, PortError>>;
+
+    /// Reads at most `limit` records.
+    fn read<'a>(
+        &'a self,
+        iterator: &'a ShardIterator,
+        limit: u32,
+    ) -> PortFuture<'a, Result<ReadAnswer, PortError>>;
+}
