@@ -1,1 +1,6 @@
+//! Runs WebAssembly stream handlers against Amazon Kinesis shards.
+//!
+//! The record's path can be read from the module names: [`ports`] say what the world must offer, `adapters` offer it,
+//! `runtime` drives core's machines, `app` wires them.
 
+pub mod ports;

@@ -12,10 +12,13 @@ mod stream_source;
 pub use dead_letter::{DeadLetter, DeadLetterSink};
 pub use lease_table::{CreateOutcome, LeaseTable, LeaseWriteError};
 pub use plugin_runtime::{
-    CallError, Description, PluginInstance, PluginLimits, PluginRuntime, PluginSpec, PrepareError, PreparedPlugin,
+    CallError, Description, PluginInstance, PluginLimits, PluginRuntime, PluginSpec, PrepareError,
+    PreparedPlugin,
 };
 pub use sink::{DeliveryError, EmissionId, Outgoing, Sink};
-pub use stream_source::{ReadAnswer, Record, ShardIterator, ShardListing, StreamSource, StreamSummary};
+pub use stream_source::{
+    ReadAnswer, Record, ShardIterator, ShardListing, StreamSource, StreamSummary,
+};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -53,6 +56,9 @@ pub struct PortError {
 impl PortError {
     /// An error of a kind.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into() }
+        Self {
+            kind,
+            what: what.into(),
+        }
     }
 }

@@ -5,10 +5,17 @@
 #![forbid(unsafe_code)]
 
 mod deaggregate;
+mod lease;
+mod message;
 mod position;
 mod shard;
 
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
+pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
+pub use message::{
+    Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
+    Messages, Release, Reply, SOURCE_CALL,
+};
 pub use position::{
     Checkpoint, InitialPosition, InvalidCheckpoint, InvalidSequenceNumber, NoStart, Position,
     SequenceNumber, StartAt,

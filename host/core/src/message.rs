@@ -25,7 +25,10 @@ impl Column {
             last = end;
         }
         if last as usize != bytes.len() {
-            return Err(InvalidColumn::Length { end: last, bytes: bytes.len() });
+            return Err(InvalidColumn::Length {
+                end: last,
+                bytes: bytes.len(),
+            });
         }
         Ok(Self { bytes, ends })
     }
@@ -39,7 +42,11 @@ impl Column {
     /// The value at `index`, or none past the end.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            *self.ends.get(index - 1)? as usize
+        };
         self.bytes.get(start..end)
     }
 
@@ -118,7 +125,12 @@ pub struct ColumnsWanted {
 
 impl ColumnsWanted {
     /// Every column: what a plugin gets that does not describe itself.
-    pub const ALL: Self = Self { keys: true, sequence_numbers: true, sub_sequence_numbers: true, arrival_times: true };
+    pub const ALL: Self = Self {
+        keys: true,
+        sequence_numbers: true,
+        sub_sequence_numbers: true,
+        arrival_times: true,
+    };
 }
 
 /// A batch of messages for a plugin. A column that is not wanted stays empty.
@@ -223,7 +235,10 @@ impl Emissions {
 
     /// The output of the emission at `index`.
     pub fn output(&self, index: usize) -> &str {
-        self.outputs.get(index).and_then(|&name| self.output_names.get(name as usize)).map_or("default", String::as_str)
+        self.outputs
+            .get(index)
+            .and_then(|&name| self.output_names.get(name as usize))
+            .map_or("default", String::as_str)
     }
 }
 
@@ -270,7 +285,9 @@ pub enum InvalidReply {
         id: u64,
     },
     /// An emission whose source does not exist.
-    #[error("emission {emission} names source {from}; there are {messages} messages and {releases} releases")]
+    #[error(
+        "emission {emission} names source {from}; there are {messages} messages and {releases} releases"
+    )]
     Source {
         /// Which emission.
         emission: usize,
@@ -319,14 +336,22 @@ pub enum InvalidReply {
 
 impl Reply {
     /// Checks a reply against the batch it answers. `is_held` says whether the instance holds something under a name.
-    pub fn check(&self, messages: usize, is_held: impl Fn(u64) -> bool) -> Result<(), InvalidReply> {
+    pub fn check(
+        &self,
+        messages: usize,
+        is_held: impl Fn(u64) -> bool,
+    ) -> Result<(), InvalidReply> {
         self.check_verdicts(messages)?;
         self.check_names(is_held)?;
         self.check_emissions(messages)
     }
 
     fn check_verdicts(&self, messages: usize) -> Result<(), InvalidReply> {
-        let named = self.failures.iter().map(|(index, _)| *index).chain(self.holds.iter().map(|hold| hold.index));
+        let named = self
+            .failures
+            .iter()
+            .map(|(index, _)| *index)
+            .chain(self.holds.iter().map(|hold| hold.index));
         let mut seen: Vec<u32> = named.collect();
         seen.sort_unstable();
         if let Some(&index) = seen.last().filter(|&&index| index as usize >= messages) {
@@ -352,32 +377,67 @@ impl Reply {
         if let Some(pair) = held.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(InvalidReply::HoldTaken { id: pair[0] });
         }
-        match held.iter().find(|&&id| is_held(id) && released.binary_search(&id).is_err()) {
+        match held
+            .iter()
+            .find(|&&id| is_held(id) && released.binary_search(&id).is_err())
+        {
             Some(&id) => Err(InvalidReply::HoldTaken { id }),
             None => Ok(()),
         }
     }
 
     fn check_emissions(&self, messages: usize) -> Result<(), InvalidReply> {
-        let Emissions { data, keys, sources, outputs, output_names } = &self.emissions;
+        let Emissions {
+            data,
+            keys,
+            sources,
+            outputs,
+            output_names,
+        } = &self.emissions;
         let emissions = data.len();
         for (column, found) in [("keys", keys.len()), ("sources", sources.len())] {
             if found != emissions {
-                return Err(InvalidReply::Columns { column, emissions, found });
+                return Err(InvalidReply::Columns {
+                    column,
+                    emissions,
+                    found,
+                });
             }
         }
         if !outputs.is_empty() && outputs.len() != emissions {
-            return Err(InvalidReply::Columns { column: "outputs", emissions, found: outputs.len() });
+            return Err(InvalidReply::Columns {
+                column: "outputs",
+                emissions,
+                found: outputs.len(),
+            });
         }
         let releases = self.releases.len();
         let known = messages + releases;
-        if let Some(emission) = sources.iter().position(|&from| from != SOURCE_CALL && from as usize >= known) {
-            return Err(InvalidReply::Source { emission, from: sources[emission], messages, releases });
+        if let Some(emission) = sources
+            .iter()
+            .position(|&from| from != SOURCE_CALL && from as usize >= known)
+        {
+            return Err(InvalidReply::Source {
+                emission,
+                from: sources[emission],
+                messages,
+                releases,
+            });
         }
-        if let Some(emission) = outputs.iter().position(|&output| output as usize >= output_names.len()) {
-            return Err(InvalidReply::Output { emission, output: outputs[emission], names: output_names.len() });
+        if let Some(emission) = outputs
+            .iter()
+            .position(|&output| output as usize >= output_names.len())
+        {
+            return Err(InvalidReply::Output {
+                emission,
+                output: outputs[emission],
+                names: output_names.len(),
+            });
         }
-        match keys.iter().position(|key| std::str::from_utf8(key).is_err()) {
+        match keys
+            .iter()
+            .position(|key| std::str::from_utf8(key).is_err())
+        {
             Some(emission) => Err(InvalidReply::Key { emission }),
             None => Ok(()),
         }

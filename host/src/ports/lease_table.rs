@@ -48,7 +48,10 @@ pub trait LeaseTable: Send + Sync {
     fn get<'a>(&'a self, shard: &'a ShardId) -> PortFuture<'a, Result<Option<Lease>, PortError>>;
 
     /// Creates a row unless it is there.
-    fn create<'a>(&'a self, lease: &'a NewLease) -> PortFuture<'a, Result<CreateOutcome, PortError>>;
+    fn create<'a>(
+        &'a self,
+        lease: &'a NewLease,
+    ) -> PortFuture<'a, Result<CreateOutcome, PortError>>;
 
     /// Takes a lease whose row was seen as `seen`. Removes a handoff's `checkpointOwner`.
     fn take<'a>(

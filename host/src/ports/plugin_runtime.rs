@@ -103,7 +103,10 @@ pub enum CallError {
         stderr: String,
     },
     /// It used up its own time.
-    #[error("it ran for more than {limit:?} (limits.time){}", stderr_suffix(stderr))]
+    #[error(
+        "it ran for more than {limit:?} (limits.time){}",
+        stderr_suffix(stderr)
+    )]
     Time {
         /// The bound.
         limit: Duration,
@@ -111,7 +114,10 @@ pub enum CallError {
         stderr: String,
     },
     /// It waited too long in host calls.
-    #[error("it waited for more than {limit:?} in host calls (limits.wait){}", stderr_suffix(stderr))]
+    #[error(
+        "it waited for more than {limit:?} in host calls (limits.wait){}",
+        stderr_suffix(stderr)
+    )]
     Wait {
         /// The bound.
         limit: Duration,
@@ -119,7 +125,10 @@ pub enum CallError {
         stderr: String,
     },
     /// It asked for more memory than it may have.
-    #[error("it asked for {asked} bytes of memory, and may have {limit} (limits.memory){}", stderr_suffix(stderr))]
+    #[error(
+        "it asked for {asked} bytes of memory, and may have {limit} (limits.memory){}",
+        stderr_suffix(stderr)
+    )]
     Memory {
         /// What it would have had.
         asked: u64,
@@ -148,14 +157,21 @@ pub enum CallError {
 }
 
 fn stderr_suffix(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; its stderr ends: {}", stderr.trim_end()) }
+    if stderr.is_empty() {
+        String::new()
+    } else {
+        format!("; its stderr ends: {}", stderr.trim_end())
+    }
 }
 
 /// Turns components into plugins.
 pub trait PluginRuntime: Send + Sync {
     /// Compiles (or finds the compiled form), checks world and imports, instantiates once, describes and configures.
     /// It runs off the async threads, and may take seconds.
-    fn prepare(&self, spec: PluginSpec) -> PortFuture<'_, Result<Arc<dyn PreparedPlugin>, PrepareError>>;
+    fn prepare(
+        &self,
+        spec: PluginSpec,
+    ) -> PortFuture<'_, Result<Arc<dyn PreparedPlugin>, PrepareError>>;
 }
 
 /// One generation of a plugin: compiled, checked, ready to make instances.
@@ -167,7 +183,10 @@ pub trait PreparedPlugin: Send + Sync {
     fn digest(&self) -> &str;
 
     /// Makes an instance, configured. `origin` is for its log lines: `shard/lane`.
-    fn instantiate<'a>(&'a self, origin: &'a str) -> PortFuture<'a, Result<Box<dyn PluginInstance>, CallError>>;
+    fn instantiate<'a>(
+        &'a self,
+        origin: &'a str,
+    ) -> PortFuture<'a, Result<Box<dyn PluginInstance>, CallError>>;
 }
 
 /// One live instance: a store of its own, used by one lane and step.

@@ -26,10 +26,19 @@ pub struct EmissionId<'a> {
 
 impl fmt::Display for EmissionId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stream, shard, from: (sequence, sub), to, n } = self;
+        let Self {
+            stream,
+            shard,
+            from: (sequence, sub),
+            to,
+            n,
+        } = self;
         match to {
             None => write!(f, "{stream}/{shard}/{sequence}/{sub}/{n}"),
-            Some((last, last_sub)) => write!(f, "{stream}/{shard}/{sequence}/{sub}..{last}/{last_sub}/{n}"),
+            Some((last, last_sub)) => write!(
+                f,
+                "{stream}/{shard}/{sequence}/{sub}..{last}/{last_sub}/{n}"
+            ),
         }
     }
 }
@@ -64,7 +73,10 @@ pub trait Sink: Send + Sync {
     fn delivered_means(&self) -> &'static str;
 
     /// Delivers.
-    fn deliver<'a>(&'a self, emissions: &'a [Outgoing<'a>]) -> PortFuture<'a, Result<(), DeliveryError>>;
+    fn deliver<'a>(
+        &'a self,
+        emissions: &'a [Outgoing<'a>],
+    ) -> PortFuture<'a, Result<(), DeliveryError>>;
 
     /// Makes everything delivered so far durable. Called before a checkpoint that covers it is written.
     fn sync(&self) -> PortFuture<'_, Result<(), PortError>>;
