@@ -7,6 +7,7 @@
 mod deaggregate;
 mod lease;
 mod message;
+pub mod pipeline;
 mod position;
 mod shard;
 
