@@ -9,7 +9,9 @@ mod lease;
 mod message;
 pub mod pipeline;
 mod position;
+mod record;
 mod shard;
+mod time;
 
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
@@ -21,7 +23,9 @@ pub use position::{
     Checkpoint, InitialPosition, InvalidCheckpoint, InvalidSequenceNumber, NoStart, Position,
     SequenceNumber, StartAt,
 };
+pub use record::Record;
 pub use shard::{
     ChildShard, HashRange, InvalidHashKey, InvalidHashRange, Shard, ShardId, effective_hash,
     parents_are_done,
 };
+pub use time::Instant;

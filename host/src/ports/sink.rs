@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use shardwright_core::{SequenceNumber, ShardId};
+use shardwright_core::ShardId;
 
 use super::{PortError, PortFuture};
 
@@ -16,10 +16,10 @@ pub struct EmissionId<'a> {
     pub stream: &'a str,
     /// The shard.
     pub shard: &'a ShardId,
-    /// The position it comes from; for a batch, the first one.
-    pub from: (&'a SequenceNumber, u64),
+    /// The position it comes from, as sequence and sub-sequence number; for a batch, the first one.
+    pub from: (&'a str, u64),
     /// For a batch, the last position.
-    pub to: Option<(&'a SequenceNumber, u64)>,
+    pub to: Option<(&'a str, u64)>,
     /// Counts the emissions of one source.
     pub n: u32,
 }

@@ -1,7 +1,6 @@
 //! Reading a stream.
 
-use bytes::Bytes;
-use shardwright_core::{ChildShard, SequenceNumber, Shard, ShardId, StartAt};
+use shardwright_core::{ChildShard, Record, Shard, ShardId, StartAt};
 
 use super::{PortError, PortFuture};
 
@@ -33,19 +32,6 @@ pub enum ShardListing {
     AtTrimHorizon,
     /// Those open at an instant, milliseconds since the Unix epoch.
     AtTimestamp(i64),
-}
-
-/// One Kinesis record: a user record, or a container of them.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Its place in the shard.
-    pub sequence: SequenceNumber,
-    /// Its partition key; a container's own key means nothing.
-    pub key: Box<str>,
-    /// Its bytes.
-    pub data: Bytes,
-    /// When the stream received it, milliseconds since the Unix epoch.
-    pub arrival_ms: i64,
 }
 
 /// What one read brought.

@@ -1,0 +1,18 @@
+//! A record as a read brings it.
+
+use bytes::Bytes;
+
+use crate::position::SequenceNumber;
+
+/// One Kinesis record: a user record, or a container of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the shard.
+    pub sequence: SequenceNumber,
+    /// Its partition key; a container's own key means nothing.
+    pub key: Box<str>,
+    /// Its bytes.
+    pub data: Bytes,
+    /// When the stream received it, milliseconds since the Unix epoch.
+    pub arrival_ms: i64,
+}
