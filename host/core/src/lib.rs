@@ -4,6 +4,7 @@
 //! as arguments and decisions go out as values, so that a simulator can replay any history from a seed.
 #![forbid(unsafe_code)]
 
+mod aggregate;
 mod deaggregate;
 mod lease;
 mod message;
@@ -11,8 +12,10 @@ pub mod pipeline;
 mod position;
 mod record;
 mod shard;
+mod shard_sync;
 mod time;
 
+pub use aggregate::{AggregateBounds, AggregateError, Aggregator, PackedRecord};
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
 pub use message::{
@@ -27,5 +30,9 @@ pub use record::Record;
 pub use shard::{
     ChildShard, HashRange, InvalidHashKey, InvalidHashRange, Shard, ShardId, effective_hash,
     parents_are_done,
+};
+pub use shard_sync::{
+    AtShardEnd, ShardSyncError, children_in_listing, first_leases, leases_at_shard_end,
+    missing_leases,
 };
 pub use time::Instant;
