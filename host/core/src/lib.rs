@@ -5,19 +5,34 @@
 #![forbid(unsafe_code)]
 
 mod aggregate;
+mod batch;
+mod budget;
+mod consumer;
 mod deaggregate;
+mod lanes;
 mod lease;
+mod lease_write;
 mod message;
 pub mod pipeline;
 mod position;
 mod record;
+mod retry;
+mod run;
 mod shard;
 mod shard_sync;
 mod time;
+mod window;
 
 pub use aggregate::{AggregateBounds, AggregateError, Aggregator, PackedRecord};
+pub use batch::Batch;
+pub use budget::Budget;
+pub use consumer::{
+    Consumer, ConsumerEffect, ConsumerEvent, ConsumerSettings, ConsumerStatus, DeadMessage, Ran,
+};
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
+pub use lanes::{BatchBounds, Cause, Dead, Lanes, RunResult, Settled, Verdict};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
+pub use lease_write::*;
 pub use message::{
     Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
     Messages, Release, Reply, SOURCE_CALL,
@@ -27,6 +42,8 @@ pub use position::{
     SequenceNumber, StartAt,
 };
 pub use record::Record;
+pub use retry::{Next, RetryPolicy, Tried};
+pub use run::{Delivery, Destination, LaneState, Outcome, Routes, Run};
 pub use shard::{
     ChildShard, HashRange, InvalidHashKey, InvalidHashRange, Shard, ShardId, effective_hash,
     parents_are_done,
@@ -36,3 +53,4 @@ pub use shard_sync::{
     missing_leases,
 };
 pub use time::Instant;
+pub use window::{Admitted, Intake, MessageRef, Opening, Slot, Usage, Window};

@@ -1,0 +1,445 @@
+//! The consumer of one leased shard: from what was read to what may be checkpointed.
+//!
+//! It owns the shard's window and lanes, hands batches out, takes their outcomes, and moves the checkpoint by chained
+//! deltas (CP-3) that never pass an unresolved message (CP-1). It ends in one of two ways: *drained*, when it was told to
+//! stop, has run to its end everything that it had begun and stored the last checkpoint; or at the *end of the shard*, when
+//! the shard is closed and everything in it is done (SH-2).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::batch::Batch;
+use crate::lanes::{BatchBounds, Cause, Lanes, RunResult, Settled, Verdict};
+use crate::lease_write::CheckpointDelta;
+use crate::message::ColumnsWanted;
+use crate::position::{Checkpoint, Position};
+use crate::record::Record;
+use crate::retry::RetryPolicy;
+use crate::run::Outcome;
+use crate::shard::ChildShard;
+use crate::time::Instant;
+use crate::window::{Admitted, Intake, Opening, Slot, Usage, Window};
+
+mod progress;
+#[cfg(test)]
+mod tests;
+
+use progress::Progress;
+
+/// What a consumer is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumerSettings {
+    /// Lanes.
+    pub lanes: u16,
+    /// Bounds of a batch.
+    pub batch: BatchBounds,
+    /// How often messages are tried.
+    pub retry: RetryPolicy,
+    /// How records are taken apart.
+    pub opening: Opening,
+    /// The longest time between two checkpoints while there is progress.
+    pub checkpoint_every: Duration,
+    /// The columns that the first step reads.
+    pub wanted: ColumnsWanted,
+}
+
+/// How a batch came back.
+#[derive(Debug)]
+pub enum Ran {
+    /// All steps answered and everything was delivered, or its failure is in the outcome.
+    Done(Outcome),
+    /// A step gave no reply. `lost` is what its instance held from earlier batches.
+    Crashed {
+        /// Why.
+        cause: Cause,
+        /// Messages that the lost instance held: slot and key hash.
+        lost: Vec<(Slot, u64)>,
+    },
+}
+
+/// What a consumer is told.
+#[derive(Debug)]
+pub enum ConsumerEvent {
+    /// Time has passed, or there may be room again.
+    Tick,
+    /// A read came back.
+    Read {
+        /// What it brought.
+        records: Vec<Record>,
+        /// With the end of a closed shard, the shards that follow.
+        end: Option<Vec<ChildShard>>,
+        /// How far behind the tip it ended, in milliseconds.
+        millis_behind_latest: u64,
+    },
+    /// A batch came back.
+    Ran {
+        /// The batch.
+        batch: Box<Batch>,
+        /// How.
+        ran: Ran,
+    },
+    /// A lane's instances were asked to flush between batches.
+    Flushed {
+        /// What they released.
+        outcome: Outcome,
+    },
+    /// The dead-letter sink has these messages.
+    Buried(Vec<Slot>),
+    /// The checkpoint is durable up to here.
+    Stored(Checkpoint),
+    /// Stop: finish what was begun, take nothing new.
+    Drain,
+}
+
+/// A message for the dead-letter sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadMessage {
+    /// Its slot; the answer is [`ConsumerEvent::Buried`].
+    pub slot: Slot,
+    /// Its place.
+    pub position: Position,
+    /// Its key.
+    pub key: String,
+    /// Its whole payload.
+    pub data: Bytes,
+    /// When the stream received it, milliseconds since the Unix epoch.
+    pub arrival_ms: i64,
+    /// Why it is given up.
+    pub cause: Cause,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What a consumer wants done.
+#[derive(Debug)]
+pub enum ConsumerEffect {
+    /// Run this batch in its lane and answer with [`ConsumerEvent::Ran`].
+    Run(Box<Batch>),
+    /// Write these to the dead-letter sink, until it has them, and answer with [`ConsumerEvent::Buried`].
+    Bury(Vec<DeadMessage>),
+    /// Make what was delivered durable, then move the checkpoint, and answer with [`ConsumerEvent::Stored`].
+    Store(CheckpointDelta),
+    /// The shard is closed and everything in it is done.
+    Ended {
+        /// Where the last move led.
+        from: Checkpoint,
+        /// The shards that follow.
+        children: Vec<ChildShard>,
+    },
+    /// Everything that was begun is done, and the checkpoint that says so is durable.
+    Drained,
+}
+
+/// What there is to see of a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerStatus {
+    /// Messages that are resolved, acked or buried.
+    pub resolved: u64,
+    /// Messages given up.
+    pub dead: u64,
+    /// Failed tries that were, or will be, repeated.
+    pub retries: u64,
+    /// Batches whose call gave no reply.
+    pub crashes: u64,
+    /// How far behind the tip the last read ended, in milliseconds; none before the first read.
+    pub millis_behind_latest: Option<u64>,
+    /// The last read was empty and at the tip, or the shard has ended, and everything before it is done and stored.
+    pub is_at_tip: bool,
+    /// Keys that wait.
+    pub parked_keys: usize,
+    /// What the window holds.
+    pub usage: Usage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining,
+    /// Drained, or at the end: nothing more is done.
+    Over,
+}
+
+/// The consumer of one shard.
+#[derive(Debug)]
+pub struct Consumer {
+    settings: ConsumerSettings,
+    window: Window,
+    lanes: Lanes,
+    progress: Progress,
+    phase: Phase,
+    end: Option<Vec<ChildShard>>,
+    is_last_read_at_tip: bool,
+    /// Set when opening stopped for want of room: waiting for fuller batches would be in vain.
+    is_full: bool,
+    burying: BTreeMap<Slot, u64>,
+    /// Batches that came back, to be filled again.
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes travel: they are handed out and come back"
+    )]
+    spare: Vec<Box<Batch>>,
+    picked: Vec<(Slot, u64)>,
+    status: ConsumerStatus,
+}
+
+impl Consumer {
+    /// A consumer of a shard whose lease says that it is done up to `checkpoint`.
+    pub fn new(now: Instant, settings: ConsumerSettings, checkpoint: Checkpoint) -> Self {
+        let window = Window::new(settings.opening, checkpoint.position().cloned());
+        Self {
+            settings,
+            window,
+            lanes: Lanes::new(settings.lanes, settings.batch, settings.retry),
+            progress: Progress::new(now, settings.checkpoint_every, checkpoint),
+            phase: Phase::Running,
+            end: None,
+            is_last_read_at_tip: false,
+            is_full: false,
+            burying: BTreeMap::new(),
+            spare: Vec::new(),
+            picked: Vec::new(),
+            status: ConsumerStatus::default(),
+        }
+    }
+
+    /// Takes an event. `room` is how many user records may be admitted now, `random` is uniform over all `u64`.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        event: ConsumerEvent,
+        room: u64,
+        random: u64,
+        effects: &mut Vec<ConsumerEffect>,
+    ) {
+        match event {
+            ConsumerEvent::Tick => {}
+            ConsumerEvent::Read {
+                records,
+                end,
+                millis_behind_latest,
+            } => {
+                self.status.millis_behind_latest = Some(millis_behind_latest);
+                self.is_last_read_at_tip =
+                    end.is_some() || (records.is_empty() && millis_behind_latest == 0);
+                self.window.push(records);
+                if self.phase == Phase::Running {
+                    self.end = self.end.take().or(end);
+                }
+            }
+            ConsumerEvent::Ran { batch, ran } => self.ran(now, batch, ran, random, effects),
+            ConsumerEvent::Flushed { outcome } => {
+                self.settle_released(now, outcome.released, random, effects);
+            }
+            ConsumerEvent::Buried(slots) => self.buried(now, &slots),
+            ConsumerEvent::Stored(checkpoint) => self.progress.stored(now, checkpoint),
+            ConsumerEvent::Drain => {
+                if self.phase == Phase::Running {
+                    self.phase = Phase::Draining;
+                    self.end = None;
+                    self.window.close();
+                }
+            }
+        }
+        self.advance(now, room, effects);
+    }
+
+    /// The next moment at which something happens by itself.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let store = self.progress.deadline(|| self.window.watermark());
+        self.lanes.next_deadline().into_iter().chain(store).min()
+    }
+
+    fn ran(
+        &mut self,
+        now: Instant,
+        mut batch: Box<Batch>,
+        ran: Ran,
+        random: u64,
+        effects: &mut Vec<ConsumerEffect>,
+    ) {
+        let mut settled = Settled::default();
+        match ran {
+            Ran::Done(outcome) => {
+                let result = RunResult::Done(outcome.verdicts);
+                self.lanes
+                    .settle(batch.lane, now, result, random, &mut settled);
+                self.settled(settled, effects);
+                self.settle_released(now, outcome.released, random, effects);
+            }
+            Ran::Crashed { cause, lost } => {
+                self.status.crashes += 1;
+                self.lanes.settle(
+                    batch.lane,
+                    now,
+                    RunResult::Crashed(cause),
+                    random,
+                    &mut settled,
+                );
+                self.settled(settled, effects);
+                let lost = lost
+                    .into_iter()
+                    .map(|(slot, key_hash)| (slot, key_hash, Some(Verdict::Again)));
+                self.settle_released(now, lost.collect(), random, effects);
+            }
+        }
+        batch.clear();
+        self.spare.push(batch);
+    }
+
+    fn settle_released(
+        &mut self,
+        now: Instant,
+        released: Vec<(Slot, u64, Option<Verdict>)>,
+        random: u64,
+        effects: &mut Vec<ConsumerEffect>,
+    ) {
+        for (slot, key_hash, verdict) in released {
+            let Some(message) = self.window.message(slot) else {
+                continue;
+            };
+            let message = Admitted {
+                slot,
+                key_hash,
+                bytes: message.data.len() as u32,
+            };
+            let mut settled = Settled::default();
+            self.lanes
+                .settle_held(now, message, verdict, random, &mut settled);
+            self.settled(settled, effects);
+        }
+    }
+
+    fn settled(&mut self, settled: Settled, effects: &mut Vec<ConsumerEffect>) {
+        self.status.resolved += settled.acked.len() as u64;
+        self.status.retries += settled.retries;
+        self.status.dead += settled.dead.len() as u64;
+        for slot in settled.acked {
+            self.window.resolve(slot);
+        }
+        let mut dead = Vec::new();
+        for given_up in settled.dead {
+            let (Some(message), Some(data)) = (
+                self.window.message(given_up.slot),
+                self.window.payload(given_up.slot),
+            ) else {
+                continue;
+            };
+            let key_hash = crate::window::key_hash(message.key);
+            dead.push(DeadMessage {
+                slot: given_up.slot,
+                position: Position {
+                    sequence: message.sequence.clone(),
+                    sub_sequence: message.sub_sequence,
+                },
+                key: message.key.to_owned(),
+                data,
+                arrival_ms: message.arrival_ms,
+                cause: given_up.cause,
+                attempts: given_up.attempts,
+            });
+            self.burying.insert(given_up.slot, key_hash);
+        }
+        if !dead.is_empty() {
+            effects.push(ConsumerEffect::Bury(dead));
+        }
+    }
+
+    fn buried(&mut self, now: Instant, slots: &[Slot]) {
+        for &slot in slots {
+            let Some(key_hash) = self.burying.remove(&slot) else {
+                continue;
+            };
+            self.status.resolved += 1;
+            self.window.resolve(slot);
+            self.lanes.buried(now, slot, key_hash);
+        }
+    }
+
+    /// Leaves nothing undone that can be done now.
+    fn advance(&mut self, now: Instant, room: u64, effects: &mut Vec<ConsumerEffect>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let lanes = &mut self.lanes;
+        self.window.open(room, |message| lanes.admit(now, message));
+        self.is_full = self.window.has_unopened();
+        self.dispatch(now, effects);
+        self.finish_or_store(now, effects);
+        self.status.usage = self.window.usage();
+        self.status.parked_keys = self.lanes.parked_keys();
+        self.status.is_at_tip = self.is_last_read_at_tip
+            && self.window.is_drained()
+            && self.progress.is_stored(self.window.watermark());
+    }
+
+    fn dispatch(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
+        let hurry = self.is_full || self.end.is_some() || self.phase == Phase::Draining;
+        for lane in 0..self.lanes.count() {
+            if !self.lanes.take(lane, now, hurry, &mut self.picked) {
+                continue;
+            }
+            let mut batch = self.spare.pop().unwrap_or_default();
+            batch.clear();
+            batch.lane = lane;
+            for &(slot, key_hash) in &self.picked {
+                if let Some(message) = self.window.message(slot) {
+                    batch.push(slot, key_hash, &message, self.settings.wanted);
+                }
+            }
+            effects.push(ConsumerEffect::Run(batch));
+        }
+    }
+
+    fn finish_or_store(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
+        let watermark = self.window.watermark();
+        let is_drained = self.window.is_drained();
+        if is_drained && let Some(children) = self.end.take_if(|_| self.progress.is_idle()) {
+            self.phase = Phase::Over;
+            effects.push(ConsumerEffect::Ended {
+                from: self.progress.requested(),
+                children,
+            });
+            return;
+        }
+        if is_drained && self.phase == Phase::Draining && self.progress.is_stored(watermark.clone())
+        {
+            self.phase = Phase::Over;
+            effects.push(ConsumerEffect::Drained);
+            return;
+        }
+        let is_urgent = is_drained && (self.phase == Phase::Draining || self.is_last_read_at_tip);
+        if let Some(delta) = self.progress.plan(now, watermark, is_urgent) {
+            effects.push(ConsumerEffect::Store(delta));
+        }
+    }
+
+    /// What there is to see.
+    pub fn status(&self) -> &ConsumerStatus {
+        &self.status
+    }
+
+    /// What came in.
+    pub fn intake(&self) -> &Intake {
+        self.window.intake()
+    }
+
+    /// What the window holds: what the pipeline's budget must know after every event.
+    pub fn usage(&self) -> Usage {
+        self.window.usage()
+    }
+
+    /// Whether records wait for room.
+    pub fn wants_room(&self) -> bool {
+        self.window.has_unopened()
+    }
+
+    /// The highest position with nothing unresolved below it.
+    pub fn watermark(&self) -> Option<Position> {
+        self.window.watermark()
+    }
+}

@@ -1,0 +1,84 @@
+//! When a shard's checkpoint moves, and from where to where.
+
+use std::time::Duration;
+
+use crate::lease_write::CheckpointDelta;
+use crate::position::{Checkpoint, Position};
+use crate::time::Instant;
+
+/// The chain of checkpoints of one consumer: one move is out at a time, and each begins where the last one led (CP-3).
+#[derive(Debug)]
+pub(super) struct Progress {
+    every: Duration,
+    stored: Checkpoint,
+    /// A move that is out: where it leads.
+    out: Option<Checkpoint>,
+    since: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(now: Instant, every: Duration, stored: Checkpoint) -> Self {
+        Self {
+            every,
+            stored,
+            out: None,
+            since: now,
+        }
+    }
+
+    /// The move to ask for now, if one is due: the time has come, or it is urgent.
+    pub(super) fn plan(
+        &mut self,
+        now: Instant,
+        watermark: Option<Position>,
+        is_urgent: bool,
+    ) -> Option<CheckpointDelta> {
+        if self.out.is_some() || !(is_urgent || self.since + self.every <= now) {
+            return None;
+        }
+        let to = Checkpoint::At(watermark?);
+        if to <= self.stored {
+            return None;
+        }
+        self.out = Some(to.clone());
+        Some(CheckpointDelta {
+            from: self.stored.clone(),
+            to,
+        })
+    }
+
+    pub(super) fn stored(&mut self, now: Instant, checkpoint: Checkpoint) {
+        if self.out.as_ref().is_some_and(|out| *out <= checkpoint) {
+            self.out = None;
+        }
+        if self.stored < checkpoint {
+            self.stored = checkpoint;
+            self.since = now;
+        }
+    }
+
+    /// Where the moves asked for so far lead.
+    pub(super) fn requested(&self) -> Checkpoint {
+        self.out.as_ref().unwrap_or(&self.stored).clone()
+    }
+
+    /// Whether no move is out.
+    pub(super) fn is_idle(&self) -> bool {
+        self.out.is_none()
+    }
+
+    /// Whether everything up to the watermark is durable.
+    pub(super) fn is_stored(&self, watermark: Option<Position>) -> bool {
+        self.out.is_none()
+            && watermark.is_none_or(|watermark| Checkpoint::At(watermark) <= self.stored)
+    }
+
+    /// When the next move is due; none while one is out, or while there is nothing to store.
+    pub(super) fn deadline(&self, watermark: impl FnOnce() -> Option<Position>) -> Option<Instant> {
+        if self.out.is_some() {
+            return None;
+        }
+        let to = Checkpoint::At(watermark()?);
+        (to > self.stored).then(|| self.since + self.every)
+    }
+}

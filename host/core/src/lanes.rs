@@ -1,0 +1,265 @@
+//! The lanes of one shard: which messages run next, and which must wait.
+//!
+//! A message goes to a lane by the hash of its key, and a lane runs one batch at a time, so that order holds per key
+//! while lanes run in parallel (OR-1). A message that is to be tried again *parks its key*: later messages of that key
+//! wait behind it, all others go on. A batch whose call gave no reply is cut in halves until the culprit is alone; only
+//! then does it count as a try.
+
+use std::time::Duration;
+
+use crate::retry::RetryPolicy;
+use crate::time::Instant;
+use crate::window::{Admitted, Slot};
+
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use lane::{Lane, Queued, Turn};
+
+/// The bounds of a batch: it is full when either is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchBounds {
+    /// Messages.
+    pub records: usize,
+    /// Bytes of payload. A larger message is a batch by itself.
+    pub bytes: u64,
+    /// How long the first message waits for more.
+    pub wait: Duration,
+}
+
+/// Why a message failed for good, or failed this time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The step, from 0; none when a sink failed.
+    pub step: Option<usize>,
+    /// A fixed word for it, such as `trap` or `reject`.
+    pub kind: &'static str,
+    /// For a person.
+    pub reason: String,
+}
+
+/// What a run made of one message. Messages without a verdict are acked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays un-acked until an instance releases it.
+    Held,
+    /// It is to be tried again.
+    Retry {
+        /// The least wait the plugin asks for.
+        after: Option<Duration>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Trying again cannot help.
+    Reject(Cause),
+    /// It runs again, for a reason that lies elsewhere; it does not count as a try.
+    Again,
+}
+
+/// What a run made of a whole batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunResult {
+    /// Index in the batch, rising, and verdict; all others are acked.
+    Done(Vec<(usize, Verdict)>),
+    /// The call gave no reply.
+    Crashed(Cause),
+}
+
+/// A message that is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// Which.
+    pub slot: Slot,
+    /// Why.
+    pub cause: Cause,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What the lanes want done after a run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Messages that are resolved.
+    pub acked: Vec<Slot>,
+    /// Messages for the dead-letter sink. They are resolved once it has them.
+    pub dead: Vec<Dead>,
+    /// Failed tries that will be repeated.
+    pub retries: u64,
+}
+
+/// The lanes of one shard.
+#[derive(Debug)]
+pub struct Lanes {
+    bounds: BatchBounds,
+    retry: RetryPolicy,
+    all: Vec<Lane>,
+    /// Buffers of batches that are done.
+    spare: Vec<Vec<Queued>>,
+}
+
+impl Lanes {
+    /// `count` empty lanes; at least one.
+    pub fn new(count: u16, bounds: BatchBounds, retry: RetryPolicy) -> Self {
+        let lanes = (0..count.max(1)).map(|_| Lane::default()).collect();
+        Self {
+            bounds,
+            retry,
+            all: lanes,
+            spare: Vec::new(),
+        }
+    }
+
+    /// How many lanes there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The lane of a key.
+    pub fn lane_of(&self, key_hash: u64) -> usize {
+        // The high bits of the product spread as well as the hash does, and cost no division.
+        ((u128::from(key_hash) * self.all.len() as u128) >> 64) as usize
+    }
+
+    /// Queues a message behind all that its lane has.
+    pub fn admit(&mut self, now: Instant, message: Admitted) {
+        let lane = self.lane_of(message.key_hash);
+        let Some(lane) = self.all.get_mut(lane) else {
+            return;
+        };
+        lane.since.get_or_insert(now);
+        lane.ready.push_back(Queued {
+            slot: message.slot,
+            key: message.key_hash,
+            bytes: message.bytes,
+        });
+    }
+
+    /// Fills `batch` with what the lane runs next, slots and key hashes; false if it has nothing to run now, or runs already.
+    ///
+    /// `hurry` says that waiting for a fuller batch is of no use: the window is full, or nothing more will come.
+    pub fn take(
+        &mut self,
+        lane: usize,
+        now: Instant,
+        hurry: bool,
+        batch: &mut Vec<(Slot, u64)>,
+    ) -> bool {
+        batch.clear();
+        let mut run = self.spare.pop().unwrap_or_default();
+        run.clear();
+        let bounds = self.bounds;
+        let Some(lane) = self.all.get_mut(lane).filter(|lane| lane.running.is_none()) else {
+            return false;
+        };
+        lane.wake(now);
+        lane.fill_alone(&mut run);
+        if run.is_empty() {
+            lane.fill_ready(now, hurry, bounds, &mut run);
+        }
+        if run.is_empty() {
+            self.spare.push(run);
+            return false;
+        }
+        batch.extend(run.iter().map(|queued| (queued.slot, queued.key)));
+        lane.running = Some(run);
+        true
+    }
+
+    /// The next moment at which [`take`](Self::take) may answer otherwise than now, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.all
+            .iter()
+            .filter(|lane| lane.running.is_none())
+            .filter_map(|lane| lane.next_deadline(self.bounds))
+            .min()
+    }
+
+    /// Takes the result of the batch that the lane runs.
+    pub fn settle(
+        &mut self,
+        lane: usize,
+        now: Instant,
+        result: RunResult,
+        random: u64,
+        settled: &mut Settled,
+    ) {
+        let mut turn = Turn {
+            now,
+            retry: self.retry,
+            random,
+            settled,
+        };
+        let Some(lane) = self.all.get_mut(lane) else {
+            return;
+        };
+        let Some(run) = lane.running.take() else {
+            return;
+        };
+        match result {
+            RunResult::Done(verdicts) => lane.settle(&mut turn, &run, verdicts),
+            RunResult::Crashed(cause) => match &run[..] {
+                [alone] => lane.failed(&mut turn, *alone, None, cause),
+                many => {
+                    let (front, back) = many.split_at(many.len() / 2);
+                    lane.alone.push_front(back.to_vec());
+                    lane.alone.push_front(front.to_vec());
+                }
+            },
+        }
+        self.spare.push(run);
+    }
+
+    /// Settles a message that an earlier batch left held.
+    pub fn settle_held(
+        &mut self,
+        now: Instant,
+        message: Admitted,
+        verdict: Option<Verdict>,
+        random: u64,
+        settled: &mut Settled,
+    ) {
+        let mut turn = Turn {
+            now,
+            retry: self.retry,
+            random,
+            settled,
+        };
+        let index = self.lane_of(message.key_hash);
+        let Some(lane) = self.all.get_mut(index) else {
+            return;
+        };
+        let queued = Queued {
+            slot: message.slot,
+            key: message.key_hash,
+            bytes: message.bytes,
+        };
+        match verdict {
+            None => lane.acked(&mut turn, queued),
+            Some(Verdict::Held) => {}
+            Some(Verdict::Again) => lane.run_again(now, vec![queued]),
+            Some(Verdict::Reject(cause)) => lane.give_up(&mut turn, queued, cause),
+            Some(Verdict::Retry { after, cause }) => lane.failed(&mut turn, queued, after, cause),
+        }
+    }
+
+    /// The dead-letter sink has a message: those behind it may run.
+    pub fn buried(&mut self, now: Instant, slot: Slot, key_hash: u64) {
+        let lane = self.lane_of(key_hash);
+        let Some(lane) = self.all.get_mut(lane) else {
+            return;
+        };
+        lane.tried.remove(&slot);
+        lane.unpark(now, key_hash, slot);
+    }
+
+    /// Whether a lane runs.
+    pub fn is_running(&self) -> bool {
+        self.all.iter().any(|lane| lane.running.is_some())
+    }
+
+    /// How many keys are parked.
+    pub fn parked_keys(&self) -> usize {
+        self.all.iter().map(|lane| lane.parked.len()).sum()
+    }
+}

@@ -1,0 +1,320 @@
+//! One lane: its queues, and the keys that wait.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::{BatchBounds, Cause, Dead, Settled, Verdict};
+use crate::retry::{Next, RetryPolicy, Tried};
+use crate::time::Instant;
+use crate::window::Slot;
+
+/// What every settling needs.
+pub(super) struct Turn<'a> {
+    pub(super) now: Instant,
+    pub(super) retry: RetryPolicy,
+    pub(super) random: u64,
+    pub(super) settled: &'a mut Settled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queued {
+    pub(super) slot: Slot,
+    pub(super) key: u64,
+    pub(super) bytes: u32,
+}
+
+/// What a parked key waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// Its first message is tried again at this moment.
+    At(Instant),
+    /// Its first message runs.
+    Running,
+    /// Its first message is being written to the dead-letter sink.
+    DeadLetter,
+}
+
+#[derive(Debug)]
+pub(super) struct Parked {
+    first: Queued,
+    behind: VecDeque<Queued>,
+    wake: Wake,
+}
+
+impl Parked {
+    fn insert_behind(&mut self, queued: Queued) {
+        let at = self
+            .behind
+            .partition_point(|other| other.slot < queued.slot);
+        self.behind.insert(at, queued);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// First tries, and messages that run again, in order.
+    pub(super) ready: VecDeque<Queued>,
+    /// When the oldest message came to `ready`.
+    pub(super) since: Option<Instant>,
+    /// Halves of batches that crashed, and keys whose turn has come: each runs by itself, before `ready`.
+    pub(super) alone: VecDeque<Vec<Queued>>,
+    pub(super) parked: BTreeMap<u64, Parked>,
+    pub(super) running: Option<Vec<Queued>>,
+    pub(super) tried: BTreeMap<Slot, Tried>,
+}
+
+impl Lane {
+    /// Gives parked keys their turn whose time has come, first the longest waiting.
+    pub(super) fn wake(&mut self, now: Instant) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let mut due = Vec::new();
+        for parked in self.parked.values_mut() {
+            if matches!(parked.wake, Wake::At(at) if at <= now) {
+                parked.wake = Wake::Running;
+                due.push(parked.first);
+            }
+        }
+        due.sort_unstable_by_key(|queued| queued.slot);
+        if !due.is_empty() {
+            self.alone.push_back(due);
+        }
+    }
+
+    pub(super) fn fill_alone(&mut self, run: &mut Vec<Queued>) {
+        while run.is_empty() {
+            let Some(set) = self.alone.pop_front() else {
+                return;
+            };
+            for queued in set {
+                if !self.park_behind(queued) {
+                    run.push(queued);
+                }
+            }
+        }
+    }
+
+    pub(super) fn fill_ready(
+        &mut self,
+        now: Instant,
+        hurry: bool,
+        bounds: BatchBounds,
+        run: &mut Vec<Queued>,
+    ) {
+        let is_due = hurry || self.since.is_some_and(|since| since + bounds.wait <= now);
+        if !is_due && !self.is_full(bounds) {
+            return;
+        }
+        let mut bytes = 0;
+        while run.len() < bounds.records {
+            let Some(&queued) = self.ready.front() else {
+                break;
+            };
+            if !run.is_empty() && bytes + u64::from(queued.bytes) > bounds.bytes {
+                break;
+            }
+            self.ready.pop_front();
+            if !self.park_behind(queued) {
+                bytes += u64::from(queued.bytes);
+                run.push(queued);
+            }
+        }
+        self.since = if self.ready.is_empty() {
+            None
+        } else {
+            Some(now)
+        };
+    }
+
+    /// Whether a batch of what is ready would be full. It may look at as many messages as a batch has.
+    fn is_full(&self, bounds: BatchBounds) -> bool {
+        if self.ready.len() >= bounds.records {
+            return true;
+        }
+        let bytes: u64 = self
+            .ready
+            .iter()
+            .map(|queued| u64::from(queued.bytes))
+            .sum();
+        bytes >= bounds.bytes
+    }
+
+    /// Puts a message behind its key if that is parked; not if it is the one the key waits for.
+    fn park_behind(&mut self, queued: Queued) -> bool {
+        if self.parked.is_empty() {
+            return false;
+        }
+        match self.parked.get_mut(&queued.key) {
+            Some(parked) if parked.first.slot != queued.slot => {
+                parked.insert_behind(queued);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        turn: &mut Turn<'_>,
+        run: &[Queued],
+        verdicts: Vec<(usize, Verdict)>,
+    ) {
+        let mut verdicts = verdicts.into_iter().peekable();
+        let mut again = Vec::new();
+        for (index, &queued) in run.iter().enumerate() {
+            let verdict = verdicts
+                .next_if(|(at, _)| *at == index)
+                .map(|(_, verdict)| verdict);
+            match verdict {
+                None => self.acked(turn, queued),
+                Some(Verdict::Held) => self.unpark(turn.now, queued.key, queued.slot),
+                Some(Verdict::Again) => again.push(queued),
+                Some(Verdict::Reject(cause)) => self.give_up(turn, queued, cause),
+                Some(Verdict::Retry { after, cause }) => self.failed(turn, queued, after, cause),
+            }
+        }
+        self.run_again(turn.now, again);
+    }
+
+    pub(super) fn acked(&mut self, turn: &mut Turn<'_>, queued: Queued) {
+        turn.settled.acked.push(queued.slot);
+        if !self.tried.is_empty() {
+            self.tried.remove(&queued.slot);
+        }
+        self.unpark(turn.now, queued.key, queued.slot);
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        queued: Queued,
+        after: Option<Duration>,
+        cause: Cause,
+    ) {
+        let tried = self.tried.entry(queued.slot).or_insert(Tried {
+            attempts: 0,
+            since: turn.now,
+        });
+        tried.attempts += 1;
+        // Each message draws its own share of the pause.
+        let random = turn
+            .random
+            .wrapping_add(queued.slot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        match turn.retry.next(turn.now, *tried, after, random) {
+            Next::TryAt(at) => {
+                turn.settled.retries += 1;
+                self.park(queued, at);
+            }
+            Next::OutOfAttempts => {
+                let kind = if cause.kind == "retry" {
+                    "retries"
+                } else {
+                    cause.kind
+                };
+                self.give_up(turn, queued, Cause { kind, ..cause });
+            }
+            Next::TooOld => self.give_up(
+                turn,
+                queued,
+                Cause {
+                    kind: "age",
+                    ..cause
+                },
+            ),
+        }
+    }
+
+    /// Hands a message to the dead-letter sink. Its key waits meanwhile, unless it waits for another message already.
+    pub(super) fn give_up(&mut self, turn: &mut Turn<'_>, queued: Queued, cause: Cause) {
+        let attempts = self
+            .tried
+            .get(&queued.slot)
+            .map_or(1, |tried| tried.attempts.max(1));
+        let parked = Parked {
+            first: queued,
+            behind: VecDeque::new(),
+            wake: Wake::DeadLetter,
+        };
+        let parked = self.parked.entry(queued.key).or_insert(parked);
+        if parked.first.slot == queued.slot {
+            parked.wake = Wake::DeadLetter;
+        }
+        turn.settled.dead.push(Dead {
+            slot: queued.slot,
+            cause,
+            attempts,
+        });
+    }
+
+    /// Parks a key until `message` has been tried again.
+    ///
+    /// The key may wait for another message already, since one that was held can fail long after later ones of its key
+    /// have run: the older of the two is tried first.
+    fn park(&mut self, message: Queued, at: Instant) {
+        let fresh = Parked {
+            first: message,
+            behind: VecDeque::new(),
+            wake: Wake::At(at),
+        };
+        let parked = self.parked.entry(message.key).or_insert(fresh);
+        match message.slot.cmp(&parked.first.slot) {
+            Ordering::Equal => parked.wake = Wake::At(at),
+            Ordering::Less => {
+                let other = std::mem::replace(&mut parked.first, message);
+                let wake = std::mem::replace(&mut parked.wake, Wake::At(at));
+                // One that runs, or is being buried, is on its way already.
+                if matches!(wake, Wake::At(_)) {
+                    parked.insert_behind(other);
+                }
+            }
+            Ordering::Greater => parked.insert_behind(message),
+        }
+    }
+
+    /// The message that a key waits for is out of the way: what waits behind it goes to the front.
+    pub(super) fn unpark(&mut self, now: Instant, key: u64, slot: Slot) {
+        if self.parked.is_empty()
+            || self
+                .parked
+                .get(&key)
+                .is_none_or(|parked| parked.first.slot != slot)
+        {
+            return;
+        }
+        if let Some(parked) = self.parked.remove(&key) {
+            self.run_again(now, parked.behind.into());
+        }
+    }
+
+    /// Puts messages, in order, in front of everything that the lane has not begun; those of a parked key wait with it.
+    pub(super) fn run_again(&mut self, now: Instant, mut again: Vec<Queued>) {
+        again.retain(|queued| !self.park_behind(*queued));
+        if again.is_empty() {
+            return;
+        }
+        if !self.alone.is_empty() {
+            // What is cut out of a crashed batch may be younger and of the same key.
+            self.alone.push_front(again);
+            return;
+        }
+        self.since.get_or_insert(now);
+        for queued in again.into_iter().rev() {
+            self.ready.push_front(queued);
+        }
+    }
+
+    pub(super) fn next_deadline(&self, bounds: BatchBounds) -> Option<Instant> {
+        let wait = self
+            .since
+            .filter(|_| !self.ready.is_empty())
+            .map(|since| since + bounds.wait);
+        let wake = self.parked.values().filter_map(|parked| match parked.wake {
+            Wake::At(at) => Some(at),
+            Wake::Running | Wake::DeadLetter => None,
+        });
+        let alone = (!self.alone.is_empty()).then_some(Instant::default());
+        wake.chain(wait).chain(alone).min()
+    }
+}

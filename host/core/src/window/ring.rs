@@ -1,0 +1,49 @@
+//! What the window's two rings are made of.
+
+use bytes::Bytes;
+
+use crate::deaggregate::{Span, UserRecordSpan};
+use crate::position::SequenceNumber;
+
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) sequence: SequenceNumber,
+    pub(super) key: Box<str>,
+    pub(super) data: Bytes,
+    pub(super) arrival_ms: i64,
+    /// Bytes counted; `data` is given back before the container leaves.
+    pub(super) bytes: u64,
+    /// Highest sub-sequence number, known once opened.
+    pub(super) last_sub: u32,
+    pub(super) is_aggregate: bool,
+    pub(super) is_opened: bool,
+    pub(super) unresolved: u32,
+    /// Entries still in the ring.
+    pub(super) in_ring: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) container: u64,
+    pub(super) key: Span,
+    pub(super) data: Span,
+    pub(super) sub: u32,
+    pub(super) is_resolved: bool,
+}
+
+/// A container whose user records are being admitted.
+#[derive(Debug, Default)]
+pub(super) struct Front {
+    pub(super) records: Vec<UserRecordSpan>,
+    pub(super) dropped: Vec<u32>,
+    pub(super) next: usize,
+}
+
+/// Gives a container's bytes back once nothing needs them.
+pub(super) fn release_if_done(container: &mut Container, bytes: &mut u64) {
+    if container.is_opened && container.unresolved == 0 {
+        *bytes -= std::mem::take(&mut container.bytes);
+        container.data = Bytes::new();
+        container.key = Box::default();
+    }
+}
