@@ -3,4 +3,5 @@
 //! The record's path can be read from the module names: [`ports`] say what the world must offer, `adapters` offer it,
 //! `runtime` drives core's machines, `app` wires them.
 
+pub mod adapters;
 pub mod ports;

@@ -1,5 +1,6 @@
 //! Running plugins.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,6 +182,11 @@ pub trait PreparedPlugin: Send + Sync {
 
     /// The digest of its bytes, `sha256:…`.
     fn digest(&self) -> &str;
+
+    /// What its instances have counted so far, by name. A runtime whose plugins cannot count has none.
+    fn counters(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
 
     /// Makes an instance, configured. `origin` is for its log lines: `shard/lane`.
     fn instantiate<'a>(

@@ -1,0 +1,120 @@
+//! The words of `shardwright:plugin@0.1` and how they become core's. Nothing else knows the generated types.
+
+use std::time::Duration;
+
+use shardwright_core::{
+    Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
+    Messages, Release, Reply,
+};
+
+pub(super) mod bindings;
+mod gather;
+
+pub(super) use bindings::exports::shardwright::plugin::{
+    batch_flush, batch_handler, configure, describe, message_handler,
+};
+use bindings::shardwright::plugin::types;
+pub(super) use gather::Gathered;
+
+/// The columns of a batch, borrowed.
+pub(super) fn batch(messages: &Messages) -> batch_handler::Batch<'_> {
+    batch_handler::Batch {
+        data: messages.data.bytes(),
+        data_ends: messages.data.ends(),
+        keys: messages.keys.bytes(),
+        key_ends: messages.keys.ends(),
+        sequence_numbers: messages.sequence_numbers.bytes(),
+        sequence_number_ends: messages.sequence_numbers.ends(),
+        sub_sequence_numbers: &messages.sub_sequence_numbers,
+        arrival_times: &messages.arrival_times,
+    }
+}
+
+pub(super) fn failure(failure: types::Failure) -> Failure {
+    match failure {
+        types::Failure::Retry(later) => Failure::Retry {
+            after: later
+                .after_ms
+                .map(|ms| Duration::from_millis(u64::from(ms))),
+            reason: later.reason,
+        },
+        types::Failure::Reject(reason) => Failure::Reject { reason },
+    }
+}
+
+pub(super) fn reply(reply: batch_handler::Reply) -> Result<Reply, InvalidReply> {
+    Ok(Reply {
+        failures: reply
+            .failures
+            .into_iter()
+            .map(|failed| (failed.index, failure(failed.failure)))
+            .collect(),
+        holds: reply
+            .holds
+            .into_iter()
+            .map(|hold| Hold {
+                index: hold.index,
+                id: hold.id,
+            })
+            .collect(),
+        releases: reply
+            .releases
+            .into_iter()
+            .map(|release| Release {
+                id: release.id,
+                failure: release.failure.map(failure),
+            })
+            .collect(),
+        emissions: emissions(reply.emissions)?,
+    })
+}
+
+fn emissions(emissions: batch_handler::Emissions) -> Result<Emissions, InvalidReply> {
+    let named = |column| move |why: InvalidColumn| InvalidReply::Column { column, why };
+    Ok(Emissions {
+        data: Column::from_parts(emissions.data, emissions.data_ends)
+            .map_err(named("emissions.data"))?,
+        keys: Column::from_parts(emissions.keys, emissions.key_ends)
+            .map_err(named("emissions.keys"))?,
+        sources: emissions.sources,
+        outputs: emissions.outputs,
+        output_names: emissions.output_names,
+    })
+}
+
+pub(super) fn flush_reason(reason: FlushReason) -> types::FlushReason {
+    match reason {
+        FlushReason::Interval => types::FlushReason::Interval,
+        FlushReason::Idle => types::FlushReason::Idle,
+        FlushReason::Full => types::FlushReason::Full,
+        FlushReason::ShardEnd => types::FlushReason::ShardEnd,
+        FlushReason::Reload => types::FlushReason::Reload,
+        FlushReason::Shutdown => types::FlushReason::Shutdown,
+    }
+}
+
+pub(super) fn columns(columns: types::Columns) -> ColumnsWanted {
+    ColumnsWanted {
+        keys: columns.contains(types::Columns::KEYS),
+        sequence_numbers: columns.contains(types::Columns::SEQUENCE_NUMBERS),
+        sub_sequence_numbers: columns.contains(types::Columns::SUB_SEQUENCE_NUMBERS),
+        arrival_times: columns.contains(types::Columns::ARRIVAL_TIMES),
+    }
+}
+
+/// What is wrong with a configuration, a line each.
+pub(super) fn config_problems(error: configure::ConfigError) -> Vec<String> {
+    match error {
+        configure::ConfigError::Unreadable(why) => vec![why],
+        configure::ConfigError::Invalid(problems) => problems
+            .into_iter()
+            .map(|problem| {
+                if problem.path.is_empty() {
+                    problem.message
+                } else {
+                    format!("{}: {}", problem.path, problem.message)
+                }
+            })
+            .collect(),
+    }
+}
