@@ -117,6 +117,11 @@ impl HashRange {
     pub fn contains(&self, hash: u128) -> bool {
         (self.start..=self.end).contains(&hash)
     }
+
+    /// Whether some hash key belongs to both.
+    pub fn overlaps(&self, other: Self) -> bool {
+        self.start <= other.end && other.start <= self.end
+    }
 }
 
 impl fmt::Display for HashRange {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lease::{Lease, NewLease};
 use crate::position::{Checkpoint, InitialPosition};
-use crate::shard::{ChildShard, Shard, ShardId};
+use crate::shard::{ChildShard, HashRange, Shard, ShardId};
 
 #[cfg(test)]
 mod tests;
@@ -62,8 +62,11 @@ pub enum ShardSyncError {
 pub enum AtShardEnd {
     /// Create these, each unless it is there, then write `SHARD_END`.
     Create(Vec<NewLease>),
-    /// The child came from a merge and the other parent has no lease, so nobody would hold the child back for it. Run a
-    /// sync, which creates that lease, and ask again with the listing at hand.
+    /// The child came from a merge and the other parent has no lease yet: a lease of the child would not wait for it.
+    ///
+    /// Leave the shard un-ended and ask again later, with a new listing. The lease comes when an ancestor of the missing
+    /// parent ends, or else from [`missing_leases`], which should be asked as well. Nothing can wait in a circle, since
+    /// what is waited for lies further back in time.
     Blocked {
         /// The child of the merge.
         child: ShardId,
@@ -106,7 +109,8 @@ pub fn first_leases(
 /// ancestor of an open one, or past retention. For an open shard without a lease its ancestors are walked up:
 /// - one of them has an unfinished lease: the shard is pending, and only the other parents of merges on the way down,
 ///   for which nobody has a lease, get one at the initial position;
-/// - all that have leases are finished: the shard's own lease was lost, and it is made again from the trim horizon;
+/// - all that have leases are finished, or were taken by retention while they were read: the shard is next, from the trim
+///   horizon, since what came before it was followed;
 /// - none has a lease: the initial position decides, and the earliest listed ancestors, or with
 ///   [`Latest`](InitialPosition::Latest) the shard itself, get leases there.
 pub fn missing_leases(
@@ -120,6 +124,11 @@ pub fn missing_leases(
         leases: leases
             .iter()
             .map(|lease| (&lease.shard, lease.is_completed()))
+            .collect(),
+        outrun: leases
+            .iter()
+            .filter(|lease| !lineage.shards.contains_key(&lease.shard))
+            .filter_map(|lease| lease.hash_range)
             .collect(),
         initial,
         standing: BTreeMap::new(),
@@ -271,6 +280,8 @@ struct Survey<'a> {
     lineage: &'a Lineage<'a>,
     /// Whether the lease is finished, for every shard that has one.
     leases: BTreeMap<&'a ShardId, bool>,
+    /// The hash ranges of leased shards that retention has taken.
+    outrun: Vec<HashRange>,
     initial: InitialPosition,
     standing: BTreeMap<&'a ShardId, Standing>,
     create: BTreeMap<ShardId, Checkpoint>,
@@ -337,7 +348,7 @@ impl<'a> Survey<'a> {
             .filter(|id| self.known(id) == Some(Standing::Unknown))
             .collect();
         let is_followed = any(self, Standing::Pending);
-        if is_followed || any(self, Standing::Ended) {
+        if is_followed || any(self, Standing::Ended) || self.follows_what_was_outrun(shard) {
             if !is_followed && orphans.is_empty() {
                 self.create
                     .insert(shard.id.clone(), self.followed_checkpoint());
@@ -358,6 +369,19 @@ impl<'a> Survey<'a> {
                 Standing::Pending
             }
         }
+    }
+
+    /// Whether the shard descends from one that was followed, over generations that retention took while nobody read.
+    ///
+    /// The ids of those generations are unknown, but hash ranges tell: two shards that share a hash key are never open
+    /// together, and retention takes the older one first.
+    fn follows_what_was_outrun(&self, shard: &Shard) -> bool {
+        let is_unlisted = |parent: &ShardId| !self.lineage.shards.contains_key(parent);
+        shard.parents.iter().any(is_unlisted)
+            && self
+                .outrun
+                .iter()
+                .any(|range| range.overlaps(shard.hash_range))
     }
 
     /// Where a shard begins whose parents were followed: at the trim horizon, unless an instant bounds what is due.
