@@ -15,9 +15,9 @@ pub use plugin_runtime::{
     CallError, Description, PluginInstance, PluginLimits, PluginRuntime, PluginSpec, PrepareError,
     PreparedPlugin,
 };
-pub use shardwright_core::Record;
+pub use shardwright_core::{Record, ShardListing};
 pub use sink::{DeliveryError, EmissionId, Outgoing, Sink};
-pub use stream_source::{ReadAnswer, ShardIterator, ShardListing, StreamSource, StreamSummary};
+pub use stream_source::{ReadAnswer, ShardIterator, StreamSource, StreamSummary};
 
 use std::future::Future;
 use std::pin::Pin;

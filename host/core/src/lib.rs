@@ -5,13 +5,18 @@
 #![forbid(unsafe_code)]
 
 mod aggregate;
+mod backoff;
 mod batch;
 mod budget;
 mod consumer;
+mod coordinator;
 mod deaggregate;
+mod entropy;
+mod keeper;
 mod lanes;
 mod lease;
 mod lease_write;
+mod limits;
 mod message;
 pub mod pipeline;
 mod position;
@@ -24,15 +29,25 @@ mod time;
 mod window;
 
 pub use aggregate::{AggregateBounds, AggregateError, Aggregator, PackedRecord};
+pub use backoff::Backoff;
 pub use batch::Batch;
 pub use budget::Budget;
 pub use consumer::{
     Consumer, ConsumerEffect, ConsumerEvent, ConsumerSettings, ConsumerStatus, DeadMessage, Ran,
 };
+pub use coordinator::{
+    ConsumerStart, Coordinator, CoordinatorEffect, CoordinatorEvent, Happening, LeaseSettings,
+    LeaseSnapshot, LeaseState, LeaseView, ShardListing, StopReason,
+};
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
+pub use entropy::Entropy;
+pub use keeper::{KeeperEffect, KeeperEvent, LeaseKeeper, LeaseTiming};
 pub use lanes::{BatchBounds, Cause, Dead, Lanes, RunResult, Settled, Verdict};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
-pub use lease_write::*;
+pub use lease_write::{
+    CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, Tenure, Trouble,
+    TroubleKind, WriteFailure,
+};
 pub use message::{
     Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
     Messages, Release, Reply, SOURCE_CALL,

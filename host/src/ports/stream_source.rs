@@ -1,6 +1,6 @@
 //! Reading a stream.
 
-use shardwright_core::{ChildShard, Record, Shard, ShardId, StartAt};
+use shardwright_core::{ChildShard, Record, Shard, ShardId, ShardListing, StartAt};
 
 use super::{PortError, PortFuture};
 
@@ -19,19 +19,6 @@ pub struct StreamSummary {
     pub open_shards: u32,
     /// Whether it can be read.
     pub is_active: bool,
-}
-
-/// Which shards to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShardListing {
-    /// Every shard that retention has left.
-    All,
-    /// Those open now.
-    AtLatest,
-    /// Those open at the trim horizon.
-    AtTrimHorizon,
-    /// Those open at an instant, milliseconds since the Unix epoch.
-    AtTimestamp(i64),
 }
 
 /// What one read brought.

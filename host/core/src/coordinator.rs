@@ -1,0 +1,338 @@
+//! The lease coordinator: which shards this worker consumes, and when it may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entropy::Entropy;
+use crate::keeper::LeaseTiming;
+use crate::lease::{Lease, WorkerId};
+use crate::lease_write::{Trouble, TroubleKind};
+use crate::limits::{CLEANUP_INTERVAL, RELIST_AFTER};
+use crate::position::InitialPosition;
+use crate::shard::{Shard, ShardId};
+use crate::time::Instant;
+
+mod chore;
+mod event;
+mod holding;
+mod rows;
+mod snapshot;
+mod sync;
+mod taking;
+#[cfg(test)]
+mod tests;
+
+use chore::Chore;
+pub use event::{
+    ConsumerStart, CoordinatorEffect, CoordinatorEvent, Happening, ShardListing, StopReason,
+};
+use holding::Holding;
+use rows::Rows;
+pub use snapshot::{LeaseSnapshot, LeaseState, LeaseView};
+use sync::Creating;
+use taking::Taking;
+
+/// What a coordinator must know.
+#[derive(Clone, Debug)]
+pub struct LeaseSettings {
+    /// This process's name in the table. It must be locked against a second process of that name, or be random.
+    pub worker: WorkerId,
+    /// Where a shard begins that has no lease and follows from none.
+    pub initial: InitialPosition,
+    /// The lease's duration, the same for every worker of the application.
+    pub timing: LeaseTiming,
+    /// Random, from the operating system: incarnations are drawn from it.
+    pub seed: u128,
+}
+
+/// One worker's part in sharing out a stream's shards.
+///
+/// It owns what the worker knows of the lease table, a [`LeaseKeeper`](crate::LeaseKeeper) for each lease it holds, and
+/// the decisions in between: which rows to create, which to take, when a shard's consumer starts and stops. It keeps to
+/// these rules:
+/// - A row is taken if it is nobody's, if it is this process's own, or if its counter has stood still before this
+///   worker's eyes for longer than the lease's duration. Every take writes a fresh incarnation.
+/// - A lease is lost the moment the table says so, or when it was not renewed in time. Its consumer stops dispatching
+///   before others may take it.
+/// - A consumer starts when no parent of its shard has an unfinished lease (SH-1), and when the consumer of an earlier
+///   acquisition has stopped and no write of it is out: a shard has one consumer in a process.
+/// - When a consumer says its shard has ended, its children's rows are made first, then `SHARD_END` is written (SH-2),
+///   then the children are taken. A finished row is not renewed; it is deleted once its children have got on and its
+///   parents' rows are gone.
+/// - Open shards that nobody's lease leads to are looked for every minute.
+///
+/// Rows in a KCL 3 handoff are left alone until they expire. What a fleet needs besides (stealing, leading, handing over)
+/// is not here; it adds verdicts on rows and events, not other owners of writes.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    settings: LeaseSettings,
+    entropy: Entropy,
+    phase: Phase,
+    ensuring: Chore,
+    listing: Chore,
+    sync: Chore,
+    rows: Rows,
+    /// The newest listing of all shards, for the ends of shards that need one.
+    shards: Option<Vec<Shard>>,
+    taking: BTreeMap<ShardId, Taking>,
+    held: BTreeMap<ShardId, Holding>,
+    creating: BTreeMap<ShardId, Creating>,
+    deleting: BTreeSet<ShardId>,
+    cleanup_at: Instant,
+    /// A listing was turned into rows at least once.
+    has_synced: bool,
+    /// Rows have changed since the last look for what may be taken.
+    must_review: bool,
+    revision: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    New,
+    Running,
+    Draining,
+    Over,
+}
+
+impl Coordinator {
+    /// A coordinator that waits for [`CoordinatorEvent::Started`].
+    pub fn new(settings: LeaseSettings) -> Self {
+        Self {
+            entropy: Entropy::new(settings.seed),
+            rows: Rows::new(settings.worker.clone(), settings.timing.failover),
+            settings,
+            phase: Phase::New,
+            ensuring: Chore::default(),
+            listing: Chore::default(),
+            sync: Chore::default(),
+            shards: None,
+            taking: BTreeMap::new(),
+            held: BTreeMap::new(),
+            creating: BTreeMap::new(),
+            deleting: BTreeSet::new(),
+            cleanup_at: Instant::default(),
+            has_synced: false,
+            must_review: false,
+            revision: 0,
+        }
+    }
+
+    /// Takes in what happened and says what to do about it.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        event: CoordinatorEvent,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        if !matches!(event, CoordinatorEvent::Tick) {
+            self.revision += 1;
+        }
+        match event {
+            CoordinatorEvent::Started => self.start(now),
+            CoordinatorEvent::Tick => {}
+            CoordinatorEvent::TableReady(outcome) => self.table_ready(now, outcome, effects),
+            CoordinatorEvent::Listed(outcome) => self.listed(now, outcome, effects),
+            CoordinatorEvent::ShardsListed { which, outcome } => {
+                self.shards_listed(now, which, outcome, effects);
+            }
+            CoordinatorEvent::Created { shard, outcome } => {
+                self.created(now, &shard, outcome, effects);
+            }
+            CoordinatorEvent::Taken { tenure, outcome } => {
+                self.taken(now, &tenure, outcome, effects);
+            }
+            CoordinatorEvent::Written { tenure, outcome } => {
+                self.written(now, &tenure, outcome, effects);
+            }
+            CoordinatorEvent::Deleted { shard, outcome } => self.deleted(&shard, outcome, effects),
+            CoordinatorEvent::Checkpoint { tenure, delta } => {
+                self.checkpoint(now, tenure, delta, effects);
+            }
+            CoordinatorEvent::ShardEnded {
+                tenure,
+                from,
+                children,
+            } => self.shard_ended(now, tenure, from, children, effects),
+            CoordinatorEvent::ConsumerStopped(tenure) => {
+                self.consumer_stopped(now, &tenure, effects);
+            }
+            CoordinatorEvent::Drain => self.drain(now, effects),
+        }
+        self.advance(now, effects);
+    }
+
+    /// When [`CoordinatorEvent::Tick`] is due at the latest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if matches!(self.phase, Phase::New | Phase::Over) {
+            return None;
+        }
+        let chores = [&self.ensuring, &self.listing, &self.sync];
+        let chores = chores.into_iter().filter_map(Chore::deadline);
+        let takes = self.taking.values().filter_map(|taking| taking.again_at);
+        let creates = self
+            .creating
+            .values()
+            .filter_map(|creating| creating.again_at);
+        let keepers = self.held.values().filter_map(Holding::next_deadline);
+        chores.chain(takes).chain(creates).chain(keepers).min()
+    }
+
+    /// Rises whenever [`snapshot`](Self::snapshot) may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Every row and what it is to this worker.
+    pub fn snapshot(&self) -> LeaseSnapshot {
+        let is_busy = self.must_review || !self.taking.is_empty() || !self.creating.is_empty();
+        LeaseSnapshot {
+            is_settled: self.rows.has_listed() && self.has_synced && !is_busy,
+            leases: self.rows.leases().map(|lease| self.view(lease)).collect(),
+        }
+    }
+
+    fn view(&self, lease: &Lease) -> LeaseView {
+        let holding = self.held.get(&lease.shard);
+        let state = match holding.and_then(Holding::state) {
+            _ if lease.is_completed() => LeaseState::Ended,
+            Some(state) => state,
+            None if self.rows.is_seen_alive(&lease.shard) && lease.owner.is_some() => {
+                LeaseState::Alive
+            }
+            None => match self.rows.verdict(&lease.shard) {
+                rows::Verdict::Wait(until) => LeaseState::Unproven { until },
+                rows::Verdict::Take | rows::Verdict::Leave => LeaseState::Free,
+            },
+        };
+        LeaseView {
+            shard: lease.shard.clone(),
+            owner: lease.actual_owner().cloned(),
+            counter: lease.counter,
+            checkpoint: lease.checkpoint.clone(),
+            parents: lease.parents.clone(),
+            state,
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        if self.phase == Phase::New {
+            self.phase = Phase::Running;
+            self.cleanup_at = now + CLEANUP_INTERVAL;
+            self.ensuring.hurry(now);
+        }
+    }
+
+    fn table_ready(
+        &mut self,
+        now: Instant,
+        outcome: Result<(), Trouble>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        match outcome {
+            Ok(()) => {
+                self.ensuring.answered(now, None);
+                self.listing.hurry(now);
+            }
+            Err(trouble) => {
+                self.ensuring.failed(now, self.entropy.draw());
+                self.in_trouble("creating the lease table", trouble, true, effects);
+            }
+        }
+    }
+
+    fn listed(
+        &mut self,
+        now: Instant,
+        outcome: Result<Vec<Lease>, Trouble>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let listing = match outcome {
+            Ok(listing) => listing,
+            Err(trouble) => {
+                self.listing.failed(now, self.entropy.draw());
+                let is_first = !self.rows.has_listed();
+                self.in_trouble("listing the leases", trouble, is_first, effects);
+                return;
+            }
+        };
+        let is_first = !self.rows.has_listed();
+        let asked = self
+            .listing
+            .answered(now, Some(self.settings.timing.list_every()));
+        self.rows.listed(asked, now, listing);
+        self.must_review = true;
+        if is_first {
+            self.sync.hurry(now);
+        }
+        if let Some(expiry) = self.rows.next_unproven_expiry() {
+            // Expired means *later* than this, and no sooner than a listing can be again.
+            self.listing
+                .hurry((expiry + std::time::Duration::from_millis(1)).max(now + RELIST_AFTER));
+        }
+        self.start_consumers(effects);
+        self.settle_ends(now, effects);
+        self.clean_up(now, effects);
+    }
+
+    fn drain(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        if self.phase == Phase::Draining {
+            return;
+        }
+        self.phase = Phase::Draining;
+        self.ensuring.cancel();
+        self.listing.cancel();
+        self.sync.cancel();
+        self.must_review = false;
+        self.taking.retain(|_, taking| taking.again_at.is_none());
+        self.drain_holdings(now, effects);
+    }
+
+    /// Does what has become due, whatever event came.
+    fn advance(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        self.tick_keepers(now, effects);
+        if self.phase == Phase::Draining {
+            self.listing.cancel();
+            self.sync.cancel();
+        }
+        if self.ensuring.ask(now) {
+            effects.push(CoordinatorEffect::EnsureTable);
+        }
+        if self.listing.ask(now) {
+            effects.push(CoordinatorEffect::List);
+        }
+        if self.sync.ask(now) {
+            effects.push(CoordinatorEffect::ListShards(self.wanted_shards()));
+        }
+        self.send_creates(now, effects);
+        if self.phase == Phase::Running {
+            self.review(now, effects);
+        }
+        let is_drained = self.held.is_empty() && self.taking.is_empty();
+        if self.phase == Phase::Draining && is_drained {
+            self.phase = Phase::Over;
+            effects.push(CoordinatorEffect::Finished);
+        }
+    }
+
+    /// Reports a call without an answer. One that is refused for good at the start is the end: nobody is served by a
+    /// worker that retries a wrong name or missing rights in silence. Later it may be a passing mistake of somebody's.
+    fn in_trouble(
+        &mut self,
+        call: &'static str,
+        trouble: Trouble,
+        is_start: bool,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if is_start && trouble.kind == TroubleKind::Fatal && self.held.is_empty() {
+            self.phase = Phase::Over;
+            effects.push(CoordinatorEffect::GiveUp(trouble));
+            return;
+        }
+        effects.push(CoordinatorEffect::Happened(Happening::Retrying {
+            call,
+            trouble,
+        }));
+    }
+}

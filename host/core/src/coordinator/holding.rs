@@ -1,0 +1,408 @@
+//! Leases in this process's hands, and the consumers of their shards.
+
+use crate::keeper::{KeeperEffect, KeeperEvent, LeaseKeeper};
+use crate::lease::Lease;
+use crate::lease_write::{CheckpointDelta, CheckpointRefused, LostReason, Tenure, WriteFailure};
+use crate::limits::RELIST_AFTER;
+use crate::position::Checkpoint;
+use crate::shard::{ChildShard, ShardId};
+use crate::time::Instant;
+
+use super::{
+    ConsumerStart, Coordinator, CoordinatorEffect, Happening, LeaseState, Phase, StopReason,
+};
+
+/// One lease, from the take until nothing of it is left: no write out, no consumer.
+#[derive(Clone, Debug)]
+pub(super) struct Holding {
+    keeper: LeaseKeeper,
+    /// The row before it was taken.
+    seen: Lease,
+    consumer: Consumer,
+    /// The consumer said that the shard has ended.
+    pub(super) end: Option<ShardEnd>,
+    /// Why the consumer was told to stop.
+    stop: Option<StopReason>,
+    is_over: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Consumer {
+    /// Not started: parents are unfinished.
+    Waiting,
+    Running,
+    Stopped,
+}
+
+/// A shard end whose `SHARD_END` is not written yet.
+#[derive(Clone, Debug)]
+pub(super) struct ShardEnd {
+    pub(super) from: Checkpoint,
+    pub(super) children: Vec<ChildShard>,
+    /// Why the children's rows cannot be made yet.
+    pub(super) blocked: Option<String>,
+    /// The keeper has been told to write it.
+    pub(super) is_told: bool,
+}
+
+impl Holding {
+    pub(super) fn new(keeper: LeaseKeeper, seen: Lease) -> Self {
+        Self {
+            keeper,
+            seen,
+            consumer: Consumer::Waiting,
+            end: None,
+            stop: None,
+            is_over: false,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.keeper.next_deadline()
+    }
+
+    /// What the lease is to this worker, while it is held.
+    pub(super) fn state(&self) -> Option<LeaseState> {
+        match self.consumer {
+            _ if self.is_over => None,
+            Consumer::Waiting => Some(LeaseState::WaitingForParents),
+            Consumer::Running | Consumer::Stopped => Some(LeaseState::Mine),
+        }
+    }
+
+    fn tenure(&self) -> Tenure {
+        self.keeper.held().tenure()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.is_over && self.consumer != Consumer::Running && !self.keeper.is_writing()
+    }
+
+    /// Tells the consumer to stop, unless it has been told so for a reason as high.
+    fn order_stop(&mut self, why: StopReason, effects: &mut Vec<CoordinatorEffect>) {
+        let is_news = self
+            .stop
+            .as_ref()
+            .is_none_or(|before| before.rank() < why.rank());
+        if self.consumer == Consumer::Running && is_news {
+            self.stop = Some(why.clone());
+            let tenure = self.tenure();
+            effects.push(CoordinatorEffect::StopConsumer { tenure, why });
+        }
+    }
+}
+
+impl StopReason {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Drain => 0,
+            Self::ShardEnd => 1,
+            Self::Lost(_) => 2,
+        }
+    }
+}
+
+impl Coordinator {
+    /// Starts the consumer of a held shard if its parents are done (SH-1).
+    pub(super) fn start_consumer(
+        &mut self,
+        shard: &ShardId,
+        is_new: bool,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let Some(holding) = self.held.get_mut(shard) else {
+            return;
+        };
+        let is_wanted = self.phase == Phase::Running && !holding.is_over;
+        if !is_wanted || holding.consumer != Consumer::Waiting {
+            return;
+        }
+        let is_unfinished = |parent: &ShardId| {
+            self.rows.is_unfinished(parent) || self.creating.contains_key(parent)
+        };
+        let unfinished = holding.seen.parents.iter().filter(|id| is_unfinished(id));
+        let parents: Vec<ShardId> = unfinished.cloned().collect();
+        if parents.is_empty() {
+            holding.consumer = Consumer::Running;
+            effects.push(CoordinatorEffect::StartConsumer(ConsumerStart {
+                tenure: holding.tenure(),
+                checkpoint: holding.seen.checkpoint.clone(),
+                parents: holding.seen.parents.clone(),
+                hash_range: holding.seen.hash_range,
+                previous_owner: holding.seen.actual_owner().cloned(),
+                dispatch_until: holding.keeper.dispatch_until(),
+            }));
+        } else if is_new {
+            effects.push(CoordinatorEffect::Happened(Happening::WaitingForParents {
+                shard: shard.clone(),
+                parents,
+            }));
+        }
+    }
+
+    /// Starts whatever need not wait any longer.
+    pub(super) fn start_consumers(&mut self, effects: &mut Vec<CoordinatorEffect>) {
+        let waiting = |holding: &Holding| holding.consumer == Consumer::Waiting;
+        let shards: Vec<ShardId> = self
+            .held
+            .iter()
+            .filter(|(_, holding)| waiting(holding))
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        for shard in shards {
+            self.start_consumer(&shard, false, effects);
+        }
+    }
+
+    pub(super) fn checkpoint(
+        &mut self,
+        now: Instant,
+        tenure: Tenure,
+        delta: CheckpointDelta,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if self.holding(&tenure).is_some() {
+            let event = KeeperEvent::Checkpoint(delta);
+            self.keep(now, &tenure.shard, event, effects);
+        } else {
+            refuse(tenure, effects);
+        }
+    }
+
+    pub(super) fn shard_ended(
+        &mut self,
+        now: Instant,
+        tenure: Tenure,
+        from: Checkpoint,
+        children: Vec<ChildShard>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        match self.holding(&tenure) {
+            Some(holding) if !holding.is_over && holding.end.is_none() => {
+                holding.end = Some(ShardEnd {
+                    from,
+                    children,
+                    blocked: None,
+                    is_told: false,
+                });
+                self.settle_ends(now, effects);
+            }
+            _ => refuse(tenure, effects),
+        }
+    }
+
+    pub(super) fn consumer_stopped(
+        &mut self,
+        now: Instant,
+        tenure: &Tenure,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let failover = self.settings.timing.failover;
+        let Some(holding) = self.holding(tenure) else {
+            return;
+        };
+        holding.consumer = Consumer::Stopped;
+        let was_asked = holding.stop.is_some();
+        let is_ending = holding.end.is_some();
+        if !was_asked && !is_ending {
+            // It gave up by itself. Somebody else may fare better; here it would likely do the same again at once.
+            self.rows.rest(&tenure.shard, now + failover);
+        }
+        if !is_ending {
+            self.keep(now, &tenure.shard, KeeperEvent::Release, effects);
+        }
+        self.drop_if_spent(now, &tenure.shard);
+        if self.phase == Phase::Draining {
+            self.drain_holdings(now, effects);
+        }
+    }
+
+    /// While draining: stops consumers, and gives up what none is left for. May be called again at any time.
+    pub(super) fn drain_holdings(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        let shards: Vec<ShardId> = self.held.keys().cloned().collect();
+        for shard in shards {
+            let Some(holding) = self.held.get_mut(&shard) else {
+                continue;
+            };
+            holding.order_stop(StopReason::Drain, effects);
+            let is_blocked = |end: &ShardEnd| end.blocked.is_some();
+            if holding.end.as_ref().is_some_and(is_blocked) {
+                // The next owner reads the last stretch again and makes the children's rows.
+                holding.end = None;
+            }
+            if holding.consumer != Consumer::Running && holding.end.is_none() && !holding.is_over {
+                self.keep(now, &shard, KeeperEvent::Release, effects);
+            }
+        }
+    }
+
+    pub(super) fn written(
+        &mut self,
+        now: Instant,
+        tenure: &Tenure,
+        outcome: Result<u64, WriteFailure>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if self.holding(tenure).is_none() {
+            return;
+        }
+        if let Ok(counter) = outcome {
+            self.rows
+                .update(now, &tenure.shard, |lease| lease.counter = counter);
+        }
+        let event = KeeperEvent::Written(outcome);
+        self.keep(now, &tenure.shard, event, effects);
+        self.drop_if_spent(now, &tenure.shard);
+    }
+
+    pub(super) fn tick_keepers(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        let is_due = |holding: &Holding| holding.next_deadline().is_some_and(|at| at <= now);
+        let shards: Vec<ShardId> = self
+            .held
+            .iter()
+            .filter(|(_, holding)| is_due(holding))
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        for shard in shards {
+            self.keep(now, &shard, KeeperEvent::Tick, effects);
+            self.drop_if_spent(now, &shard);
+        }
+    }
+
+    /// Tells a shard's keeper something and does what it asks for.
+    pub(super) fn keep(
+        &mut self,
+        now: Instant,
+        shard: &ShardId,
+        event: KeeperEvent,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let random = self.entropy.draw();
+        let Some(holding) = self.held.get_mut(shard) else {
+            return;
+        };
+        let tenure = holding.tenure();
+        let mut wanted = Vec::new();
+        holding.keeper.handle(now, random, event, &mut wanted);
+        for effect in wanted {
+            self.revision += 1;
+            self.carry_out(now, &tenure, effect, effects);
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Instant,
+        tenure: &Tenure,
+        effect: KeeperEffect,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let shard = &tenure.shard;
+        match effect {
+            KeeperEffect::Write(write) => effects.push(CoordinatorEffect::Write(write)),
+            KeeperEffect::DispatchUntil(until) => {
+                let tenure = tenure.clone();
+                effects.push(CoordinatorEffect::DispatchUntil { tenure, until });
+            }
+            KeeperEffect::StopDispatch => {
+                effects.push(CoordinatorEffect::StopDispatch(tenure.clone()));
+            }
+            KeeperEffect::Stored(checkpoint) => {
+                let stored = checkpoint.clone();
+                self.rows
+                    .update(now, shard, |lease| lease.checkpoint = stored);
+                effects.push(CoordinatorEffect::Stored {
+                    tenure: tenure.clone(),
+                    checkpoint,
+                });
+            }
+            KeeperEffect::Refused(why) => {
+                effects.push(CoordinatorEffect::Happened(Happening::Refused {
+                    tenure: tenure.clone(),
+                    why,
+                }));
+            }
+            KeeperEffect::Retrying(trouble) => {
+                self.in_trouble("writing a lease", trouble, false, effects);
+            }
+            KeeperEffect::Lost(why) => self.lost(now, tenure, why, effects),
+            KeeperEffect::Released => {
+                self.rows.update(now, shard, |lease| lease.owner = None);
+                self.finish_holding(tenure, StopReason::Drain, effects);
+                let tenure = tenure.clone();
+                effects.push(CoordinatorEffect::Happened(Happening::Released(tenure)));
+            }
+            KeeperEffect::Ended => {
+                self.finish_holding(tenure, StopReason::ShardEnd, effects);
+                let tenure = tenure.clone();
+                effects.push(CoordinatorEffect::Happened(Happening::Ended(tenure)));
+                self.must_review = self.phase == Phase::Running;
+                self.start_consumers(effects);
+            }
+        }
+    }
+
+    fn lost(
+        &mut self,
+        now: Instant,
+        tenure: &Tenure,
+        why: LostReason,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if let LostReason::Taken {
+            owner: new_owner,
+            counter: Some(new_counter),
+        } = &why
+        {
+            self.rows.update(now, &tenure.shard, |lease| {
+                lease.owner.clone_from(new_owner);
+                lease.counter = *new_counter;
+                // Whose it is now is for the next listing to tell.
+                lease.incarnation = None;
+            });
+        }
+        self.finish_holding(tenure, StopReason::Lost(why.clone()), effects);
+        self.listing.hurry(now + RELIST_AFTER);
+        effects.push(CoordinatorEffect::Happened(Happening::Lost {
+            tenure: tenure.clone(),
+            why,
+        }));
+    }
+
+    /// The keeper has said its last word.
+    fn finish_holding(
+        &mut self,
+        tenure: &Tenure,
+        why: StopReason,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if let Some(holding) = self.held.get_mut(&tenure.shard) {
+            holding.is_over = true;
+            holding.end = None;
+            holding.order_stop(why, effects);
+        }
+    }
+
+    fn drop_if_spent(&mut self, now: Instant, shard: &ShardId) {
+        if self.held.get(shard).is_some_and(Holding::is_spent) {
+            self.held.remove(shard);
+            // The row may have been left alone only because of this.
+            if self.phase == Phase::Running {
+                self.listing.hurry(now + RELIST_AFTER);
+            }
+        }
+    }
+
+    /// The holding of exactly this acquisition.
+    fn holding(&mut self, tenure: &Tenure) -> Option<&mut Holding> {
+        let holding = self.held.get_mut(&tenure.shard);
+        holding.filter(|holding| holding.keeper.held().incarnation == tenure.incarnation)
+    }
+}
+
+fn refuse(tenure: Tenure, effects: &mut Vec<CoordinatorEffect>) {
+    effects.push(CoordinatorEffect::Happened(Happening::Refused {
+        why: CheckpointRefused::NotHeld(tenure.clone()),
+        tenure,
+    }));
+}

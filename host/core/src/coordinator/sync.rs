@@ -1,0 +1,335 @@
+//! Making the rows that shards need, and deleting those that nobody needs any more.
+
+use crate::backoff::Backoff;
+use crate::keeper::KeeperEvent;
+use crate::lease::{Lease, NewLease};
+use crate::lease_write::Trouble;
+use crate::limits::{
+    BLOCKED_SYNC_INTERVAL, CLEANUP_INTERVAL, LEASE_CALLS_AT_ONCE, LEASE_RETRY_FIRST,
+    LISTING_RETRY_MAX, SHARD_SYNC_INTERVAL,
+};
+use crate::position::{Checkpoint, InitialPosition};
+use crate::shard::{Shard, ShardId};
+use crate::shard_sync::{
+    AtShardEnd, ShardSyncError, children_in_listing, first_leases, leases_at_shard_end,
+    missing_leases,
+};
+use crate::time::Instant;
+
+use super::holding::ShardEnd;
+use super::{Coordinator, CoordinatorEffect, Happening, Phase, ShardListing};
+
+const RETRY: Backoff = Backoff {
+    first: LEASE_RETRY_FIRST,
+    max: LISTING_RETRY_MAX,
+};
+
+/// A row that is to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Creating {
+    lease: NewLease,
+    is_out: bool,
+    failures: u32,
+    /// When to ask, unless the question is out.
+    pub(super) again_at: Option<Instant>,
+}
+
+impl Coordinator {
+    /// An empty table begins with the shards open at the initial position; any other is completed from all shards.
+    pub(super) fn wanted_shards(&self) -> ShardListing {
+        match self.settings.initial {
+            _ if !self.rows.is_empty() => ShardListing::All,
+            InitialPosition::TrimHorizon => ShardListing::AtTrimHorizon,
+            InitialPosition::Latest => ShardListing::AtLatest,
+            InitialPosition::AtTimestamp(unix_ms) => ShardListing::AtTimestamp(unix_ms),
+        }
+    }
+
+    pub(super) fn shards_listed(
+        &mut self,
+        now: Instant,
+        which: ShardListing,
+        outcome: Result<Vec<Shard>, Trouble>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let shards = match outcome {
+            Ok(shards) => shards,
+            Err(trouble) => {
+                self.sync.failed(now, self.entropy.draw());
+                let is_first = !self.has_synced;
+                self.in_trouble("listing the shards", trouble, is_first, effects);
+                return;
+            }
+        };
+        let initial = self.settings.initial;
+        let needed = if which == ShardListing::All {
+            let rows: Vec<Lease> = self.rows.leases().cloned().collect();
+            missing_leases(&shards, &rows, initial)
+        } else {
+            first_leases(&shards, initial)
+        };
+        if which == ShardListing::All {
+            self.shards = Some(shards);
+        }
+        match needed {
+            Ok(needed) => {
+                self.sync.answered(now, Some(SHARD_SYNC_INTERVAL));
+                self.has_synced = true;
+                for lease in needed {
+                    self.create(now, lease);
+                }
+            }
+            Err(why) => {
+                self.sync.failed(now, self.entropy.draw());
+                effects.push(CoordinatorEffect::Happened(Happening::SyncRefused(why)));
+            }
+        }
+        self.settle_ends(now, effects);
+    }
+
+    /// Lines a row up to be made.
+    fn create(&mut self, now: Instant, lease: NewLease) {
+        if self.rows.contains(&lease.shard) || self.phase == Phase::Over {
+            return;
+        }
+        self.creating
+            .entry(lease.shard.clone())
+            .or_insert(Creating {
+                lease,
+                is_out: false,
+                failures: 0,
+                again_at: Some(now),
+            });
+    }
+
+    /// Asks for the rows that are due, a parent's before its children's: a crash in between must not leave a child whose
+    /// parents look as if they had been finished long ago.
+    pub(super) fn send_creates(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        let out = self.creating.values().filter(|row| row.is_out).count();
+        let is_due = |row: &Creating| row.again_at.is_some_and(|at| at <= now);
+        let due: Vec<ShardId> = self
+            .creating
+            .values()
+            .filter(|row| is_due(row))
+            .filter(|row| {
+                let mut parents = row.lease.parents.iter();
+                !parents.any(|parent| self.creating.contains_key(parent))
+            })
+            .take(LEASE_CALLS_AT_ONCE.saturating_sub(out))
+            .map(|row| row.lease.shard.clone())
+            .collect();
+        for shard in due {
+            if let Some(row) = self.creating.get_mut(&shard) {
+                row.is_out = true;
+                row.again_at = None;
+                effects.push(CoordinatorEffect::Create(row.lease.clone()));
+            }
+        }
+    }
+
+    pub(super) fn created(
+        &mut self,
+        now: Instant,
+        shard: &ShardId,
+        outcome: Result<bool, Trouble>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let Some(mut row) = self.creating.remove(shard) else {
+            return;
+        };
+        match outcome {
+            Ok(true) => {
+                effects.push(CoordinatorEffect::Happened(Happening::Created(
+                    row.lease.clone(),
+                )));
+                self.rows.wrote(now, fresh_row(row.lease));
+                self.must_review = self.phase == Phase::Running;
+            }
+            Ok(false) => {
+                // Somebody's row may differ from what this worker would have written: read it before taking it.
+                self.rows.exists(shard);
+                self.listing.hurry(now);
+            }
+            Err(trouble) if self.phase == Phase::Running => {
+                row.failures += 1;
+                row.is_out = false;
+                row.again_at = Some(now + RETRY.pause(row.failures, self.entropy.draw()));
+                self.creating.insert(shard.clone(), row);
+                self.in_trouble("creating a lease", trouble, false, effects);
+            }
+            Err(trouble) => {
+                self.block_ends(&trouble);
+                self.drain_holdings(now, effects);
+                return;
+            }
+        }
+        self.settle_ends(now, effects);
+        if self.phase == Phase::Draining {
+            self.drain_holdings(now, effects);
+        }
+    }
+
+    /// Goes on with the shard ends whose `SHARD_END` is not on its way: makes the children's rows that are missing, and
+    /// has it written when none is (SH-2).
+    pub(super) fn settle_ends(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        let is_open = |end: &ShardEnd| !end.is_told;
+        let shards: Vec<ShardId> = self
+            .held
+            .iter()
+            .filter(|(_, holding)| holding.end.as_ref().is_some_and(is_open))
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        for shard in shards {
+            self.settle_end(now, &shard, effects);
+        }
+    }
+
+    fn settle_end(&mut self, now: Instant, shard: &ShardId, effects: &mut Vec<CoordinatorEffect>) {
+        let listed = self.shards.as_deref();
+        let Some(end) = self.held.get_mut(shard).and_then(|held| held.end.as_mut()) else {
+            return;
+        };
+        if end.children.is_empty() {
+            end.children = children_in_listing(shard, listed.unwrap_or_default());
+        }
+        let rows = &self.rows;
+        let has_lease = |id: &ShardId| rows.contains(id);
+        let needed = leases_at_shard_end(shard, &end.children, has_lease, listed);
+        match needed {
+            Ok(AtShardEnd::Create(needed)) if needed.is_empty() => {
+                end.blocked = None;
+                end.is_told = true;
+                let event = KeeperEvent::Ended {
+                    from: end.from.clone(),
+                    children: end.children.iter().map(|child| child.id.clone()).collect(),
+                };
+                self.keep(now, shard, event, effects);
+            }
+            Ok(AtShardEnd::Create(needed)) => {
+                end.blocked = None;
+                for lease in needed {
+                    self.create(now, lease);
+                }
+            }
+            Ok(AtShardEnd::Blocked { child, missing }) => {
+                let why = format!("{child} also descends from {missing}, which has no lease yet");
+                self.block_end(now, shard, why, effects);
+            }
+            Err(why) => {
+                if matches!(why, ShardSyncError::NotAChild { .. }) {
+                    // What the read said makes no sense: the listing has the last word.
+                    end.children.clear();
+                }
+                self.block_end(now, shard, why.to_string(), effects);
+            }
+        }
+    }
+
+    fn block_end(
+        &mut self,
+        now: Instant,
+        shard: &ShardId,
+        why: String,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        self.sync.hurry(now + BLOCKED_SYNC_INTERVAL);
+        self.listing.hurry(now + BLOCKED_SYNC_INTERVAL);
+        let end = self.held.get_mut(shard).and_then(|held| held.end.as_mut());
+        if let Some(end) = end
+            && end.blocked.as_ref() != Some(&why)
+        {
+            end.blocked = Some(why.clone());
+            let shard = shard.clone();
+            effects.push(CoordinatorEffect::Happened(Happening::EndBlocked {
+                shard,
+                why,
+            }));
+        }
+    }
+
+    /// A draining worker does not wait for a table in trouble.
+    fn block_ends(&mut self, trouble: &Trouble) {
+        let ends = self.held.values_mut().filter_map(|held| held.end.as_mut());
+        for end in ends.filter(|end| !end.is_told) {
+            end.blocked = Some(trouble.to_string());
+        }
+    }
+
+    /// Deletes finished rows when all their children have got on, so that nobody will ask for them (SH-1), and their
+    /// parents' rows are gone, so that lineages go from the oldest end.
+    pub(super) fn clean_up(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        if self.phase != Phase::Running || now < self.cleanup_at {
+            return;
+        }
+        self.cleanup_at = now + CLEANUP_INTERVAL;
+        let room = LEASE_CALLS_AT_ONCE.saturating_sub(self.deleting.len());
+        let deletable: Vec<ShardId> = self
+            .rows
+            .leases()
+            .filter(|lease| self.is_deletable(lease))
+            .take(room)
+            .map(|lease| lease.shard.clone())
+            .collect();
+        for shard in deletable {
+            self.deleting.insert(shard.clone());
+            effects.push(CoordinatorEffect::Delete(shard));
+        }
+    }
+
+    fn is_deletable(&self, lease: &Lease) -> bool {
+        let has_got_on = |child: &ShardId| {
+            let checkpoint = self.rows.get(child).map(|lease| &lease.checkpoint);
+            matches!(
+                checkpoint,
+                Some(Checkpoint::At(_) | Checkpoint::ShardEnd | Checkpoint::Latest)
+            )
+        };
+        let is_anothers = lease.actual_owner().is_some_and(|owner| {
+            *owner != self.settings.worker && self.rows.is_seen_alive(&lease.shard)
+        });
+        lease.is_completed()
+            && !is_anothers
+            && !self.held.contains_key(&lease.shard)
+            && !self.deleting.contains(&lease.shard)
+            && !lease.children.is_empty()
+            && lease.children.iter().all(has_got_on)
+            && !lease
+                .parents
+                .iter()
+                .any(|parent| self.rows.contains(parent))
+    }
+
+    pub(super) fn deleted(
+        &mut self,
+        shard: &ShardId,
+        outcome: Result<(), Trouble>,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        self.deleting.remove(shard);
+        match outcome {
+            Ok(()) => {
+                self.rows.forget(shard);
+                effects.push(CoordinatorEffect::Happened(Happening::Deleted(
+                    shard.clone(),
+                )));
+            }
+            Err(trouble) => self.in_trouble("deleting a finished lease", trouble, false, effects),
+        }
+    }
+}
+
+/// What a row is right after its creation.
+fn fresh_row(lease: NewLease) -> Lease {
+    Lease {
+        shard: lease.shard,
+        owner: None,
+        counter: 0,
+        checkpoint: lease.checkpoint,
+        parents: lease.parents,
+        children: Vec::new(),
+        hash_range: lease.hash_range,
+        owner_switches: 0,
+        checkpoint_owner: None,
+        incarnation: None,
+    }
+}

@@ -1,0 +1,41 @@
+//! Every bound that core sets, with its unit and its reason.
+
+use std::time::Duration;
+
+// === leases ===
+
+/// A lease is renewed at a third of its duration, less this, as KCL does: two tries fit in before others may take it.
+pub(crate) const LEASE_RENEW_EPSILON: Duration = Duration::from_millis(25);
+
+/// An owner that cannot renew stops dispatching this part of the lease's duration before it ends. It covers clocks that
+/// run 10 % apart (real ones: 0.05 %) and the time in which a batch that has just begun is likely to end.
+pub(crate) const LEASE_DISPATCH_MARGIN_DIVISOR: u32 = 8;
+
+/// The first pause after a failed call to the lease table, at most.
+pub(crate) const LEASE_RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause after a failed fenced write: a third of the default lease's time between renewals, so that a table
+/// that comes back is noticed before the lease ends.
+pub(crate) const LEASE_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The longest pause after a failed listing or create: nobody's lease hangs on it.
+pub(crate) const LISTING_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How soon rows are read again when something was seen to differ from what was known of them.
+pub(crate) const RELIST_AFTER: Duration = Duration::from_millis(500);
+
+/// How often open shards without a lease are looked for: a deleted row or a reshard nobody followed. One `ListShards`.
+pub(crate) const SHARD_SYNC_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How soon shards are listed again for a shard end that waits for another parent's lease.
+pub(crate) const BLOCKED_SYNC_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often rows of finished shards are looked through for those that can go, as often as KCL does.
+pub(crate) const CLEANUP_INTERVAL: Duration = Duration::from_mins(5);
+
+/// How many leases are taken, rows created or deleted at once: enough that a thousand shards are taken in seconds, few
+/// enough for a small table's write capacity and the renewals beside them.
+pub(crate) const LEASE_CALLS_AT_ONCE: usize = 32;
+
+/// How often a take whose outcome is unknown is tried before the rows are read again instead.
+pub(crate) const TAKE_TRIES_MAX: u32 = 3;

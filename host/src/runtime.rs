@@ -1,0 +1,9 @@
+//! The asynchronous shells around core's machines: they wait, core decides, they carry out.
+
+mod clock;
+mod lease_events;
+
+pub use clock::now;
+pub use lease_events::{
+    ConsumerLease, ConsumerOrders, CoordinatorEnded, DispatchPermit, StartConsumer,
+};
