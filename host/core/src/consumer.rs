@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::lanes::{BatchBounds, Cause, Lanes, RunResult, Settled, Verdict};
 use crate::lease_write::CheckpointDelta;
-use crate::message::ColumnsWanted;
+use crate::message::{ColumnsWanted, FlushReason};
 use crate::position::{Checkpoint, Position};
 use crate::record::Record;
 use crate::retry::RetryPolicy;
@@ -121,6 +121,9 @@ pub enum ConsumerEffect {
     Bury(Vec<DeadMessage>),
     /// Make what was delivered durable, then move the checkpoint, and answer with [`ConsumerEvent::Stored`].
     Store(CheckpointDelta),
+    /// Only held messages are left: ask every lane's instances to flush, and answer with [`ConsumerEvent::Flushed`] for each
+    /// lane. No batch is out.
+    Flush(FlushReason),
     /// The shard is closed and everything in it is done.
     Ended {
         /// Where the last move led.
@@ -161,6 +164,16 @@ enum Phase {
     Over,
 }
 
+/// How far the last flush has come, the one before a stop or at the end of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    NotAsked,
+    /// So many lanes have not answered.
+    Waiting(usize),
+    /// Whatever is held now stays held, and is delivered again to whoever comes next.
+    Done,
+}
+
 /// The consumer of one shard.
 #[derive(Debug)]
 pub struct Consumer {
@@ -173,6 +186,7 @@ pub struct Consumer {
     is_last_read_at_tip: bool,
     /// Set when opening stopped for want of room: waiting for fuller batches would be in vain.
     is_full: bool,
+    flush: Flush,
     burying: BTreeMap<Slot, u64>,
     /// Batches that came back, to be filled again.
     #[expect(
@@ -197,6 +211,7 @@ impl Consumer {
             end: None,
             is_last_read_at_tip: false,
             is_full: false,
+            flush: Flush::NotAsked,
             burying: BTreeMap::new(),
             spare: Vec::new(),
             picked: Vec::new(),
@@ -230,6 +245,13 @@ impl Consumer {
             }
             ConsumerEvent::Ran { batch, ran } => self.ran(now, batch, ran, random, effects),
             ConsumerEvent::Flushed { outcome } => {
+                if let Flush::Waiting(lanes) = self.flush {
+                    self.flush = if lanes > 1 {
+                        Flush::Waiting(lanes - 1)
+                    } else {
+                        Flush::Done
+                    };
+                }
                 self.settle_released(now, outcome.released, random, effects);
             }
             ConsumerEvent::Buried(slots) => self.buried(now, &slots),
@@ -237,6 +259,7 @@ impl Consumer {
             ConsumerEvent::Drain => {
                 if self.phase == Phase::Running {
                     self.phase = Phase::Draining;
+                    self.flush = Flush::NotAsked;
                     self.end = None;
                     self.window.close();
                 }
@@ -398,6 +421,9 @@ impl Consumer {
     fn finish_or_store(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
         let watermark = self.window.watermark();
         let is_drained = self.window.is_drained();
+        if !is_drained && self.only_held_left() {
+            self.flush(effects);
+        }
         if is_drained && let Some(children) = self.end.take_if(|_| self.progress.is_idle()) {
             self.phase = Phase::Over;
             effects.push(ConsumerEffect::Ended {
@@ -406,15 +432,35 @@ impl Consumer {
             });
             return;
         }
-        if is_drained && self.phase == Phase::Draining && self.progress.is_stored(watermark.clone())
-        {
+        let is_begun_done = is_drained || (self.flush == Flush::Done && self.only_held_left());
+        let is_stopping = self.phase == Phase::Draining && is_begun_done;
+        if is_stopping && self.progress.is_stored(watermark.clone()) {
             self.phase = Phase::Over;
             effects.push(ConsumerEffect::Drained);
             return;
         }
-        let is_urgent = is_drained && (self.phase == Phase::Draining || self.is_last_read_at_tip);
+        let is_urgent = is_stopping || (is_drained && self.is_last_read_at_tip);
         if let Some(delta) = self.progress.plan(now, watermark, is_urgent) {
             effects.push(ConsumerEffect::Store(delta));
+        }
+    }
+
+    /// Whether everything that is unresolved is held by an instance, and nothing else will come.
+    fn only_held_left(&self) -> bool {
+        let is_last = self.phase == Phase::Draining || self.end.is_some();
+        is_last && !self.window.has_unopened() && self.lanes.is_idle() && self.burying.is_empty()
+    }
+
+    fn flush(&mut self, effects: &mut Vec<ConsumerEffect>) {
+        // At the end of a shard it is asked again and again, since the end cannot be stored before.
+        let reason = if self.end.is_some() {
+            FlushReason::ShardEnd
+        } else {
+            FlushReason::Shutdown
+        };
+        if self.flush == Flush::NotAsked || (self.flush == Flush::Done && self.end.is_some()) {
+            self.flush = Flush::Waiting(self.lanes.count());
+            effects.push(ConsumerEffect::Flush(reason));
         }
     }
 

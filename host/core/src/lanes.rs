@@ -253,9 +253,14 @@ impl Lanes {
         lane.unpark(now, key_hash, slot);
     }
 
-    /// Whether a lane runs.
-    pub fn is_running(&self) -> bool {
-        self.all.iter().any(|lane| lane.running.is_some())
+    /// Whether nothing is queued, runs or waits: what is still unresolved is held by an instance.
+    pub fn is_idle(&self) -> bool {
+        self.all.iter().all(|lane| {
+            lane.running.is_none()
+                && lane.ready.is_empty()
+                && lane.alone.is_empty()
+                && lane.parked.is_empty()
+        })
     }
 
     /// How many keys are parked.

@@ -12,6 +12,7 @@ mod consumer;
 mod coordinator;
 mod deaggregate;
 mod entropy;
+mod fetch;
 mod keeper;
 mod lanes;
 mod lease;
@@ -41,6 +42,7 @@ pub use coordinator::{
 };
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
 pub use entropy::Entropy;
+pub use fetch::{ReadFailure, ReadResult, ReadSettings, ReadStep, Reader};
 pub use keeper::{KeeperEffect, KeeperEvent, LeaseKeeper, LeaseTiming};
 pub use lanes::{BatchBounds, Cause, Dead, Lanes, RunResult, Settled, Verdict};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
@@ -48,6 +50,7 @@ pub use lease_write::{
     CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, Tenure, Trouble,
     TroubleKind, WriteFailure,
 };
+pub use limits::READ_ANSWER_BYTES_MAX;
 pub use message::{
     Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
     Messages, Release, Reply, SOURCE_CALL,

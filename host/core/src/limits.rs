@@ -39,3 +39,20 @@ pub(crate) const LEASE_CALLS_AT_ONCE: usize = 32;
 
 /// How often a take whose outcome is unknown is tried before the rows are read again instead.
 pub(crate) const TAKE_TRIES_MAX: u32 = 3;
+
+// === reading ===
+
+/// The most bytes of one `GetRecords` answer: the service's own bound. It is reserved before a read is asked for.
+pub const READ_ANSWER_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// Five reads a second and shard are the service's bound for all polling consumers together.
+pub(crate) const READ_SPACING: Duration = Duration::from_millis(200);
+
+/// Two megabytes a second and shard are the service's bound; a larger answer makes it refuse reads for as long.
+pub(crate) const READ_BYTES_PER_SECOND: u64 = 2_000_000;
+
+/// The first pause after a failed read, at most: one slot of the read pace.
+pub(crate) const READ_RETRY_FIRST: Duration = Duration::from_millis(400);
+
+/// The longest pause between reads that fail: a stream that comes back is noticed within it.
+pub(crate) const READ_RETRY_MAX: Duration = Duration::from_secs(10);

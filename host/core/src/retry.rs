@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::time::Instant;
 
 #[cfg(test)]
@@ -62,13 +63,10 @@ impl RetryPolicy {
 
     /// The pause after `failures` failures in a row; at least 1.
     pub fn pause(&self, failures: u32, random: u64) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        let full = self
-            .backoff_min
-            .saturating_mul(1 << doublings)
-            .min(self.backoff_max);
-        let half = full / 2;
-        let share = (u128::from(random) * half.as_nanos()) >> 64;
-        half + Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
+        let backoff = Backoff {
+            first: self.backoff_min,
+            max: self.backoff_max,
+        };
+        backoff.pause(failures, random.into())
     }
 }

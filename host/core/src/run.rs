@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::Batch;
 use crate::lanes::{Cause, Verdict};
-use crate::message::{Emissions, Failure, Messages, Reply, SOURCE_CALL};
+use crate::message::{Emissions, Failure, InvalidReply, Messages, Reply, SOURCE_CALL};
 use crate::window::Slot;
 
 mod deliver;
@@ -145,7 +145,14 @@ impl<'a> Run<'a> {
         (self.step < self.routes.steps()).then_some(self.step)
     }
 
-    /// Takes the answer of the next step, which has been checked ([`Reply::check`]). A failure stands for all messages.
+    /// Checks a reply of the next step against what it was asked and what its instance holds.
+    pub fn check(&self, reply: &Reply) -> Result<(), InvalidReply> {
+        reply.check(self.messages().len(), |id| {
+            self.state.is_held(self.step, id)
+        })
+    }
+
+    /// Takes the answer of the next step, which has been checked ([`check`](Self::check)). A failure stands for all messages.
     pub fn absorb(&mut self, answer: Result<Reply, Failure>) {
         let origins = std::mem::take(&mut self.origins);
         let messages = self.messages().len();
