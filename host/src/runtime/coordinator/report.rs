@@ -1,0 +1,49 @@
+//! What happens to leases, in the log. Info is what somebody may wonder about later, warn what somebody should look at.
+
+use shardwright_core::{Happening, LostReason};
+use tracing::{info, warn};
+
+pub(super) fn happened(happening: &Happening) {
+    match happening {
+        Happening::Created(lease) => {
+            info!(shard = %lease.shard, checkpoint = %lease.checkpoint, "lease created");
+        }
+        Happening::Taken { tenure, seen } => info!(
+            shard = %tenure.shard,
+            incarnation = %tenure.incarnation,
+            counter = seen.counter + 1,
+            from = seen.owner.as_ref().map_or("nobody", |owner| owner.as_str()),
+            checkpoint = %seen.checkpoint,
+            "lease taken"
+        ),
+        Happening::TakeLost(shard) => info!(%shard, "lease not taken, its row has changed"),
+        Happening::WaitingForParents { shard, parents } => {
+            info!(%shard, ?parents, "shard waits for its parents to be read to their ends");
+        }
+        Happening::Lost { tenure, why } => match why {
+            LostReason::Taken { owner, counter } => warn!(
+                shard = %tenure.shard,
+                incarnation = %tenure.incarnation,
+                by = owner.as_ref().map_or("nobody", |owner| owner.as_str()),
+                counter,
+                "lease lost to another worker"
+            ),
+            LostReason::Expired => warn!(
+                shard = %tenure.shard,
+                incarnation = %tenure.incarnation,
+                "lease lost, it could not be renewed in time"
+            ),
+        },
+        Happening::Released(tenure) => info!(shard = %tenure.shard, "lease released"),
+        Happening::Ended(tenure) => info!(shard = %tenure.shard, "shard read to its end"),
+        Happening::Deleted(shard) => info!(%shard, "row of a finished shard deleted"),
+        Happening::Refused { tenure, why } => {
+            warn!(shard = %tenure.shard, incarnation = %tenure.incarnation, %why, "checkpoint refused");
+        }
+        Happening::EndBlocked { shard, why } => {
+            warn!(%shard, why, "the shard has ended, but its children's leases cannot be made yet");
+        }
+        Happening::SyncRefused(why) => warn!(%why, "no leases can be made from the shard listing"),
+        Happening::Retrying { call, trouble } => warn!(call, %trouble, "trying again"),
+    }
+}
