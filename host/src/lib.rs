@@ -4,5 +4,6 @@
 //! `runtime` drives core's machines, `app` wires them.
 
 pub mod adapters;
+mod limits;
 pub mod ports;
 pub mod runtime;

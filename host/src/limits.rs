@@ -1,0 +1,57 @@
+//! Every bound of this crate, with its unit and its reason.
+
+use std::time::Duration;
+
+// === AWS calls ===
+
+/// To open a connection. AWS answers a handshake within a few round trips; a host that is gone should be known soon.
+pub(crate) const AWS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One Kinesis call. An answer carries up to 10 MB, which takes 8 seconds at 10 Mbit/s; KCL waits as long.
+pub(crate) const KINESIS_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One call to the lease table that reads, creates or deletes. A page of a scan is at most 1 MB.
+pub(crate) const LEASE_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One fenced write. A lease lives for 10 seconds by default and is renewed every third of that: when one write hangs,
+/// there must be time for another.
+pub(crate) const FENCED_WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Pages of one listing of shards. A page holds 100 to 1,000 shards, and streams have at most some 20,000; a server
+/// that hands out one token for ever must not keep us.
+pub(crate) const SHARD_PAGES_MAX: u32 = 10_000;
+
+/// Pages of one scan of a lease table: 1 MB each, which is some 2,000 leases. For the same reason.
+pub(crate) const LEASE_PAGES_MAX: u32 = 10_000;
+
+/// Records that one `GetRecords` may ask for: the service refuses more.
+pub(crate) const GET_RECORDS_MAX: u32 = 10_000;
+
+/// For a new lease table to become usable. DynamoDB takes seconds; KCL waits as long.
+pub(crate) const TABLE_READY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The first pause between two looks at a new lease table; a local one is ready at once. It doubles up to
+/// [`TABLE_POLL_MAX`].
+pub(crate) const TABLE_POLL_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause between two looks at a new lease table: `DescribeTable` is limited to 10 a second per account.
+pub(crate) const TABLE_POLL_MAX: Duration = Duration::from_secs(2);
+
+// === Kinesis sink ===
+
+/// Records in one `PutRecords`: the service refuses more.
+pub(crate) const PUT_RECORDS_MAX: usize = 500;
+
+/// Bytes in one `PutRecords`, keys included. The service takes 10 MiB now and took 5 MiB for years, as servers that
+/// imitate it still do; a larger request gains nothing.
+pub(crate) const PUT_BYTES_MAX: usize = 5 * 1024 * 1024;
+
+/// A record of more bytes than this, key included, has a request to itself. A stream takes larger records only when it
+/// was set up for them, and refuses the whole request otherwise.
+pub(crate) const PUT_SHARED_RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes in one record, key included: the most that any stream takes.
+pub(crate) const PUT_RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Characters in a partition key: the service refuses more.
+pub(crate) const PARTITION_KEY_CHARS_MAX: usize = 256;
