@@ -36,7 +36,7 @@ mod tests {
         fn pauses_stay_between_half_and_whole_of_a_doubling_bound(failures in 1_u32..80, random: u128) {
             let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
             let pause = backoff.pause(failures, random);
-            let bound = (0.1 * 2_f64.powi(failures.min(60) as i32 - 1)).min(5.0);
+            let bound = (0.05 * f64::from(failures.min(60)).exp2()).min(5.0);
             prop_assert!(pause.as_secs_f64() <= bound + 1e-9);
             prop_assert!(pause.as_secs_f64() >= bound / 2.0 - 1e-9);
         }
