@@ -4,6 +4,7 @@
 //! `runtime` drives core's machines, `app` wires them.
 
 pub mod adapters;
+pub mod config;
 mod limits;
 pub mod ports;
 pub mod runtime;
