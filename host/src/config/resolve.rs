@@ -110,11 +110,10 @@ fn leases(kinesis: &raw::Kinesis, name: Option<&str>, source: Option<&Place>) ->
 fn source(kinesis: &raw::Kinesis, place: Place, leases: Leases) -> Option<KinesisSource> {
     let raw_poll = kinesis.read.value()?.poll.value()?;
     let pace = match raw_poll.pace.if_written()? {
-        Some(raw::Pace::Service) => Pace::Service,
         Some(raw::Pace::None) => Pace::Unlimited,
         // The local endpoint throttles nobody unless it is asked to.
         None if place.endpoint == Endpoint::Local => Pace::Unlimited,
-        None => Pace::Service,
+        Some(raw::Pace::Service) | None => Pace::Service,
     };
     let deaggregate = kinesis.deaggregate.value()?;
     let outside_range = match deaggregate.outside_range.value()? {
@@ -229,8 +228,8 @@ fn handling(document: &raw::Document, routes: &routes::Routes) -> Option<Handlin
         let to = routes.mirror.clone()?;
         return Some(Handling::Mirror { to });
     }
-    let step = |(index, step): (usize, &Option<&At<raw::Step>>)| {
-        let step = &step.as_ref()?.value;
+    let step = |(index, step): (usize, Option<&At<raw::Step>>)| {
+        let step = &step?.value;
         let limits = step.limits.value()?;
         Some(Step {
             plugin: match step.plugin.value()? {
@@ -246,7 +245,11 @@ fn handling(document: &raw::Document, routes: &routes::Routes) -> Option<Handlin
             outputs: routes.steps.get(index)?.clone(),
         })
     };
-    let steps = steps.iter().enumerate().map(step).collect::<Option<_>>()?;
+    let steps = steps
+        .into_iter()
+        .enumerate()
+        .map(step)
+        .collect::<Option<_>>()?;
     Some(Handling::Steps(steps))
 }
 

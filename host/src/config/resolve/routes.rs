@@ -124,12 +124,11 @@ impl Router<'_> {
             self.uses_implied_stdout = true;
         } else if self.is_known {
             let known = self.defined.iter().map(|at| at.value.as_str());
-            let help = match nearest(name, known.clone()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    let all: Vec<_> = known.chain([STDOUT]).collect();
-                    format!("define it in `sinks`, or name {}", listed(&all))
-                }
+            let help = if let Some(near) = nearest(name, known.clone()) {
+                format!("did you mean `{near}`?")
+            } else {
+                let all: Vec<_> = known.chain([STDOUT]).collect();
+                format!("define it in `sinks`, or name {}", listed(&all))
             };
             reader
                 .findings
