@@ -2,11 +2,17 @@
 
 use std::hint::black_box;
 use std::net::TcpStream;
+// The host must cut a guest that does this: it is no test that waits for luck.
+use std::thread::sleep as doze;
 use std::time::{Duration, Instant};
 
 use crate::bindings::shardwright::plugin::{log, metrics};
 
 /// Carries out a command. Most of them never return; one that is not known, the empty one among them, does nothing.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host must cut a guest that sleeps"
+)]
 pub(crate) fn act(command: &str) {
     let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
     match verb {
@@ -21,7 +27,7 @@ pub(crate) fn act(command: &str) {
                 black_box(());
             }
         }
-        "sleep" => sleep(number(rest) as u64),
+        "sleep" => doze(Duration::from_millis(number(rest) as u64)),
         "allocate" => {
             let mut all = Vec::new();
             loop {
@@ -72,14 +78,6 @@ pub(crate) fn number(text: &str) -> usize {
 #[expect(clippy::panic, reason = "it is what was asked for")]
 fn panic_with(reason: &str) {
     panic!("asked to panic: {reason}");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the host must cut a guest that sleeps"
-)]
-fn sleep(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
 }
 
 #[expect(unconditional_recursion, reason = "it is what was asked for")]
