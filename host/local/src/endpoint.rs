@@ -1,0 +1,342 @@
+//! Serving a data directory from this process.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Millis};
+use crate::directory::{Directory, DirectoryError, Identity};
+use crate::limits;
+use crate::lock::{Holder, Lock, holder};
+use crate::operations::Service;
+use crate::server::{self, App};
+use crate::store::Store;
+
+/// What an acknowledged put survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// The death of the process: the write has reached the operating system.
+    #[default]
+    Process,
+    /// Loss of power: the write has reached the disk.
+    Full,
+}
+
+/// How to serve a data directory.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    data_dir: PathBuf,
+    port: Option<u16>,
+    sync: SyncMode,
+}
+
+/// Why a directory cannot be served.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Another process (or another part of this one) serves it.
+    #[error("{data_dir} is served by process {} at {}", .holder.1, .holder.0)]
+    Held {
+        /// The directory.
+        data_dir: PathBuf,
+        /// The holder's address and process id.
+        holder: (SocketAddr, u32),
+    },
+    /// Another process serves it and has not said where yet.
+    #[error("{data_dir} is being taken by another process")]
+    HeldUnnamed {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// The port is in use by something that is not an endpoint of this directory.
+    #[error(
+        "port {port} of {data_dir} is in use by another program; stop it, or choose another with --port"
+    )]
+    PortTaken {
+        /// The port that was asked for, or is remembered.
+        port: u16,
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// No port could be bound.
+    #[error("no port on loopback can be bound: {0}")]
+    NoPort(io::Error),
+    /// The directory itself cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The streams' database cannot be used.
+    #[error("{path}: {reason}")]
+    Streams {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The tables' database cannot be used.
+    #[error("{path}: {reason}")]
+    Tables {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A thread or its runtime could not be started.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+}
+
+impl Endpoint {
+    /// Of that directory, which is made if it is not there; on the port it remembers; `SyncMode::Process`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            port: None,
+            sync: SyncMode::default(),
+        }
+    }
+
+    /// On this port, which the directory remembers from then on.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        Self {
+            port: Some(port),
+            ..self
+        }
+    }
+
+    /// What a put survives.
+    #[must_use]
+    pub fn sync(self, sync: SyncMode) -> Self {
+        Self { sync, ..self }
+    }
+
+    pub(crate) fn data_dir(&self) -> &PathBuf {
+        &self.data_dir
+    }
+
+    pub(crate) fn asked_port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Serves from this process, on threads of its own, until the handle is shut down or dropped.
+    ///
+    /// Blocks until the endpoint answers. Fails if another process serves the directory: see [`attach`](crate::attach) for sharing it.
+    pub fn serve(&self) -> Result<Handle, ServeError> {
+        let directory = Directory::open(&self.data_dir)?;
+        let Some(lock) = Lock::try_take(&directory)? else {
+            let data_dir = self.data_dir.clone();
+            return Err(match holder(&directory)? {
+                Some(holder) => ServeError::Held {
+                    data_dir,
+                    holder: (holder.address, holder.pid),
+                },
+                None => ServeError::HeldUnnamed { data_dir },
+            });
+        };
+        self.serve_locked(&directory, lock)
+    }
+
+    /// Serves under a lock that was taken already. The port is bound first: clients that were waiting connect and are
+    /// answered once the databases are open.
+    pub(crate) fn serve_locked(
+        &self,
+        directory: &Directory,
+        mut lock: Lock,
+    ) -> Result<Handle, ServeError> {
+        let identity = directory.identity()?;
+        let listener = self.bind(directory, &identity)?;
+        let address = listener.local_addr().map_err(ServeError::NoPort)?;
+        if identity.port != Some(address.port()) {
+            directory.save_identity(&Identity {
+                port: Some(address.port()),
+                ..identity.clone()
+            })?;
+        }
+        let holder = Holder {
+            directory: identity.id,
+            address,
+            pid: std::process::id(),
+        };
+        lock.name(directory, &holder)?;
+        let clock = Clock::default();
+        let path = directory.streams();
+        let store =
+            Store::open(&path, self.sync, clock.clone()).map_err(|error| ServeError::Streams {
+                path,
+                reason: error.into(),
+            })?;
+        let service = Arc::new(Service { store, clock });
+        let tables = crate::dynamodb::start(&directory.tables(), self.sync)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(limits::SERVER_THREADS)
+            .max_blocking_threads(limits::READERS)
+            .thread_name("local-server")
+            .enable_all()
+            .build()
+            .map_err(ServeError::Start)?;
+        let (stop, stopping) = watch::channel(false);
+        let app = App::new(Arc::clone(&service), tables.address(), holder.clone());
+        let weak = Arc::downgrade(&service);
+        let server = thread::Builder::new()
+            .name("local-endpoint".into())
+            .spawn(move || {
+                runtime.block_on(server::run(listener, app, stopping));
+                runtime.shutdown_timeout(limits::SHUTDOWN_WAIT);
+                tables.stop();
+                // The store closes with its last owner, and only then may another process become the holder.
+                drop(service);
+                drop(lock);
+            })
+            .map_err(ServeError::Start)?;
+        Ok(Handle {
+            holder,
+            service: weak,
+            stop,
+            server: Some(server),
+        })
+    }
+
+    fn bind(&self, directory: &Directory, identity: &Identity) -> Result<TcpListener, ServeError> {
+        if let Some(port) = self.port.or(identity.port) {
+            return bind_again(port).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => ServeError::PortTaken {
+                    port,
+                    data_dir: directory.root().into(),
+                },
+                _ => ServeError::NoPort(error),
+            });
+        }
+        // Below the range that systems give out by themselves, so that no passing connection sits on it at a restart.
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..limits::PORT_TRIES {
+            let mut random = [0; 2];
+            getrandom::fill(&mut random)
+                .map_err(|error| ServeError::NoPort(io::Error::other(error.to_string())))?;
+            match bind_once(PORTS_FROM + u16::from_le_bytes(random) % PORTS) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = error,
+            }
+        }
+        Err(ServeError::NoPort(last))
+    }
+}
+
+/// Ports to choose from when none is remembered.
+const PORTS_FROM: u16 = 20_000;
+const PORTS: u16 = 12_000;
+
+fn bind_once(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Tries for a while: the last holder's socket may close a moment after its lock.
+fn bind_again(port: u16) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + limits::BIND_WAIT;
+    loop {
+        match bind_once(port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::park_timeout(BIND_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Between two tries to bind.
+const BIND_PAUSE: Duration = Duration::from_millis(5);
+
+/// An endpoint that is served from this process.
+#[derive(Debug)]
+pub struct Handle {
+    holder: Holder,
+    service: std::sync::Weak<Service>,
+    stop: watch::Sender<bool>,
+    server: Option<thread::JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Where it listens, on loopback.
+    pub fn address(&self) -> SocketAddr {
+        self.holder.address
+    }
+
+    /// The URL for Kinesis and `DynamoDB` clients alike.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.holder.address)
+    }
+
+    /// The id of the directory it serves.
+    pub fn directory_id(&self) -> &str {
+        &self.holder.directory
+    }
+
+    /// The endpoint's clock, for tests.
+    pub fn clock(&self) -> ClockControl {
+        ClockControl {
+            service: self.service.clone(),
+        }
+    }
+
+    /// Stops accepting, lets requests under way finish for at most 3 s, closes the databases and gives the directory up.
+    /// Blocks until then; so does a drop.
+    pub fn shutdown(mut self) {
+        self.stop_and_join();
+    }
+
+    fn stop_and_join(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(server) = self.server.take()
+            && server.join().is_err()
+        {
+            tracing::error!("the endpoint's thread panicked");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop_and_join();
+    }
+}
+
+/// Sets the clock of an endpoint in this process. What it moves over (retention, ages of iterators) counts at once for
+/// iterators, and for retention at the next upkeep, within a second; over HTTP, before the answer.
+#[derive(Clone, Debug)]
+pub struct ClockControl {
+    service: std::sync::Weak<Service>,
+}
+
+impl ClockControl {
+    /// The endpoint's time; the epoch once the endpoint is gone.
+    pub fn now(&self) -> SystemTime {
+        let now = self.service.upgrade().map_or(0, |s| s.clock.now());
+        UNIX_EPOCH + Duration::from_millis(now)
+    }
+
+    /// Stands still at `at` from now on, but for `advance`.
+    pub fn freeze(&self, at: SystemTime) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.with(|clock| clock.freeze(Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)));
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        self.with(|clock| clock.advance(by));
+    }
+
+    /// Follows the system's time again.
+    pub fn follow_system(&self) {
+        self.with(Clock::follow_system);
+    }
+
+    fn with(&self, change: impl FnOnce(&Clock)) {
+        if let Some(service) = self.service.upgrade() {
+            change(&service.clock);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Every bound of the endpoint, with its unit and the reason for it.
+
+use std::time::Duration;
+
+/// Bytes of one request body. The largest legal request, `PutRecords` with 10 MiB, is 14 MiB in base64.
+pub(crate) const BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of request bodies held at once, over all connections: sixteen of the largest.
+pub(crate) const BODIES_BYTES: usize = 16 * BODY_BYTES;
+/// Connections served at once; later ones wait in the kernel's backlog.
+pub(crate) const CONNECTIONS: usize = 1024;
+/// Threads that run the HTTP server. Two keep up with the writer, which is one thread.
+pub(crate) const SERVER_THREADS: usize = 2;
+/// Reads of the record table at once; each has a connection of its own and holds up to one page in memory.
+pub(crate) const READERS: usize = 4;
+/// Requests that wait for the writer; beyond it their connections wait.
+pub(crate) const WRITER_QUEUE: usize = 1024;
+/// Requests put into one transaction: bounds what one request waits for.
+pub(crate) const COMMIT_REQUESTS: usize = 256;
+/// Record bytes put into one transaction, for the same reason.
+pub(crate) const COMMIT_BYTES: usize = 16 * 1024 * 1024;
+/// Record bytes in one row. Small enough that a read of one record costs little, large enough that a row's own cost vanishes.
+pub(crate) const BLOCK_BYTES: usize = 64 * 1024;
+/// Pages of 4 KiB in the write-ahead log before it is folded into the database: 32 MiB, read back in some 50 ms on a takeover.
+pub(crate) const WAL_PAGES: u32 = 8192;
+/// Rows removed in one sweep, so that puts never wait long behind a trim.
+pub(crate) const SWEEP_ROWS: u32 = 512;
+/// Between two rounds of retention and sweeping.
+pub(crate) const MAINTENANCE: Duration = Duration::from_secs(1);
+
+/// Records in one `PutRecords`, as the service has it.
+pub(crate) const PUT_RECORDS: usize = 500;
+/// Bytes of data and keys in one `PutRecords`, as the service has it.
+pub(crate) const PUT_BYTES: usize = 10 * 1024 * 1024;
+/// Bytes of data and key in one record: the service's default for a stream.
+pub(crate) const RECORD_BYTES: usize = 1024 * 1024;
+/// Characters of a partition key, as the service has it.
+pub(crate) const KEY_CHARS: usize = 256;
+/// Records in one `GetRecords`, as the service has it.
+pub(crate) const GET_RECORDS: usize = 10_000;
+/// Bytes in one `GetRecords`, as the service has it.
+pub(crate) const GET_BYTES: usize = 10 * 1024 * 1024;
+/// Age at which a shard iterator or a `NextToken` expires, as the service has it.
+pub(crate) const TOKEN_AGE: Duration = Duration::from_secs(300);
+/// Shards of a stream that are listed at all, open or closed: bounds memory and every answer.
+pub(crate) const SHARDS: usize = 10_000;
+/// Streams of one endpoint, for the same reason.
+pub(crate) const STREAMS: usize = 10_000;
+/// Shards in an answer of `DescribeStream` unless asked for otherwise, as the service has it.
+pub(crate) const DESCRIBE_SHARDS: usize = 100;
+/// Shards in an answer of `ListShards` unless asked for otherwise, as the service has it.
+pub(crate) const LIST_SHARDS: usize = 1000;
+/// Streams in an answer of `ListStreams` unless asked for otherwise, as the service has it.
+pub(crate) const LIST_STREAMS: usize = 100;
+/// The most that any of the lists gives in one answer, as the service has it.
+pub(crate) const LIST_MAX: usize = 10_000;
+/// Hours of retention: the service's least and default, and its most.
+pub(crate) const RETENTION_HOURS: std::ops::RangeInclusive<u32> = 24..=8760;
+
+/// A holder that says nothing for so long is reported, not waited for.
+pub(crate) const ATTACH_WAIT: Duration = Duration::from_secs(10);
+/// One question to a holder: loopback answers in far less.
+pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of a holder's answer about itself.
+pub(crate) const PROBE_BYTES: u64 = 64 * 1024;
+/// Between two looks at the lock by a client that would take over: its part of the gap that clients see.
+pub(crate) const WATCH_EVERY: Duration = Duration::from_millis(25);
+/// A port whose last holder just died may stay bound for a moment; one bound for longer is a stranger's.
+pub(crate) const BIND_WAIT: Duration = Duration::from_secs(2);
+/// Ports tried when none is remembered.
+pub(crate) const PORT_TRIES: usize = 64;
+/// Requests under way at shutdown may take so long to end.
+pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
+/// One request handed to `DynamoDB`, from its first byte to its last.
+pub(crate) const DYNAMODB_WAIT: Duration = Duration::from_secs(60);

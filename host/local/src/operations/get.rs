@@ -1,0 +1,277 @@
+//! `GetShardIterator` and `GetRecords`.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::shards::{HashKeyRange, hash_key_range};
+use super::{
+    Call, Service, StreamName, limited, no_shard, no_stream, refuse, shard_id, shard_number,
+};
+use crate::limits;
+use crate::sequence::SequenceNumber;
+use crate::store::{Page, PageLimit, Shard, Span, Stream};
+use crate::token::{ShardIterator, Token, TokenError};
+use crate::wire::{BlobRef, ServiceError, Timestamp, decode, encode};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetShardIterator {
+    stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+    shard_id: String,
+    shard_iterator_type: String,
+    starting_sequence_number: Option<String>,
+    timestamp: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct IteratorAnswer {
+    shard_iterator: String,
+}
+
+/// Positions are settled here, not at the first read: LATEST is the tip of this moment.
+pub(super) async fn get_shard_iterator(
+    service: &Service,
+    call: &Call,
+) -> Result<Vec<u8>, ServiceError> {
+    let request: GetShardIterator = decode(&call.body)?;
+    let stream = StreamName::new(
+        request.stream_name.as_deref(),
+        request.stream_arn.as_deref(),
+    )
+    .find(service)?;
+    let number = shard_number(&request.shard_id)?;
+    let shard = stream
+        .shard(number)
+        .ok_or_else(|| no_shard(number, &stream.name))?;
+    let index = match request.shard_iterator_type.as_str() {
+        "TRIM_HORIZON" => shard.tail.first(),
+        "LATEST" => shard.tail.next(),
+        "AT_SEQUENCE_NUMBER" => sequence(&request, &stream, shard)?.index,
+        "AFTER_SEQUENCE_NUMBER" => sequence(&request, &stream, shard)?.index.saturating_add(1),
+        "AT_TIMESTAMP" => at_timestamp(service, &request, &stream, shard).await?,
+        other => {
+            let rule = "Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, \
+                        AT_SEQUENCE_NUMBER, TRIM_HORIZON]";
+            return Err(ServiceError::constraint(other, "shardIteratorType", rule));
+        }
+    };
+    let iterator = iterator(service, &stream, number, index.min(shard.tail.next()));
+    encode(&IteratorAnswer {
+        shard_iterator: iterator.seal(),
+    })
+}
+
+fn sequence(
+    request: &GetShardIterator,
+    stream: &Stream,
+    shard: &Shard,
+) -> Result<SequenceNumber, ServiceError> {
+    let Some(text) = &request.starting_sequence_number else {
+        let kind = &request.shard_iterator_type;
+        let message = format!(
+            "Must either specify a StartingSequenceNumber or another iterator type than {kind}."
+        );
+        return Err(ServiceError::InvalidArgument(message));
+    };
+    // The number that a closed shard ends with is not one of its records', but it is its own.
+    text.parse().ok().filter(|number| shard.owns(number)).ok_or_else(|| {
+        ServiceError::InvalidArgument(format!(
+            "StartingSequenceNumber {text} used in GetShardIterator on shard {} in stream {} under account {} is \
+             invalid because it did not come from this stream.",
+            shard_id(shard.number),
+            stream.name,
+            super::ACCOUNT
+        ))
+    })
+}
+
+async fn at_timestamp(
+    service: &Service,
+    request: &GetShardIterator,
+    stream: &Stream,
+    shard: &Shard,
+) -> Result<u64, ServiceError> {
+    let Some(Timestamp(at)) = request.timestamp else {
+        return Err(ServiceError::InvalidArgument(
+            "Must specify timestampInMillis for iterator of type AT_TIMESTAMP.".into(),
+        ));
+    };
+    let now = service.clock.now();
+    if at > now {
+        return Err(ServiceError::InvalidArgument(format!(
+            "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: \
+             {at}, currentTimestampInMillis: {now}"
+        )));
+    }
+    let span = Span {
+        stream: stream.id,
+        shard: shard.number,
+        from: shard.tail.first(),
+        end: shard.tail.next(),
+    };
+    service
+        .store
+        .first_since(span, at)
+        .await
+        .map_err(|error| refuse(error, &stream.name))
+}
+
+fn iterator(service: &Service, stream: &Stream, shard: u32, index: u64) -> ShardIterator {
+    ShardIterator {
+        name: stream.name.clone(),
+        stream: stream.id,
+        shard,
+        index,
+        made_ms: service.clock.now(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetRecords {
+    shard_iterator: String,
+    limit: Option<i64>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RecordsAnswer<'a> {
+    records: Records<'a>,
+    next_shard_iterator: Option<String>,
+    millis_behind_latest: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child_shards: Option<Vec<ChildShard>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChildShard {
+    shard_id: String,
+    parent_shards: Vec<String>,
+    hash_key_range: HashKeyRange,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Record<'a> {
+    sequence_number: SequenceNumber,
+    approximate_arrival_timestamp: Timestamp,
+    data: BlobRef<'a>,
+    partition_key: &'a str,
+}
+
+/// Encoded one by one out of the page, without a list between.
+struct Records<'a> {
+    page: &'a Page,
+    shard: &'a Shard,
+}
+
+impl Serialize for Records<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.page.records().map(|record| Record {
+            sequence_number: self.shard.sequence(record.index, record.arrival_ms),
+            approximate_arrival_timestamp: Timestamp(record.arrival_ms),
+            data: BlobRef(record.data),
+            // Keys came in as text; a damaged one is shown as empty rather than losing the record.
+            partition_key: std::str::from_utf8(record.key).unwrap_or_default(),
+        }))
+    }
+}
+
+pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
+    let request: GetRecords = decode(&call.body)?;
+    let limit = limited(
+        request.limit,
+        "limit",
+        limits::GET_RECORDS,
+        limits::GET_RECORDS,
+    )?;
+    let token =
+        ShardIterator::open(&request.shard_iterator, &service.clock).map_err(refuse_iterator)?;
+    if let Some(arn) = &request.stream_arn
+        && StreamName::new(None, Some(arn)).name()? != token.name
+    {
+        return Err(ServiceError::InvalidArgument(format!(
+            "The iterator is not one of {arn}"
+        )));
+    }
+    // The stream first, then the tail: a shard that is closed here has no records past the tail that is read next.
+    let stream = find(service, &token)?;
+    let shard = stream
+        .shard(token.shard)
+        .ok_or_else(|| no_shard(token.shard, &token.name))?;
+    let end = shard.tail.next();
+    let from = token.index.max(shard.tail.first());
+    let span = Span {
+        stream: stream.id,
+        shard: shard.number,
+        from,
+        end,
+    };
+    let limit = PageLimit {
+        records: limit,
+        bytes: limits::GET_BYTES,
+    };
+    let page = service
+        .store
+        .read(span, limit)
+        .await
+        .map_err(|error| refuse(error, &stream.name))?;
+    let is_at_tip = page.next >= end;
+    let is_at_end = is_at_tip && !shard.is_open();
+    let now = service.clock.now();
+    encode(&RecordsAnswer {
+        records: Records { page: &page, shard },
+        next_shard_iterator: (!is_at_end)
+            .then(|| iterator(service, &stream, shard.number, page.next).seal()),
+        // Behind by at least a millisecond while there is more, however fast it was put.
+        millis_behind_latest: match page.last_arrival_ms() {
+            Some(last) if !is_at_tip => now.saturating_sub(last).max(1),
+            _ => 0,
+        },
+        child_shards: is_at_end.then(|| {
+            stream
+                .children(shard.number)
+                .map(|child| child_shard(child))
+                .collect()
+        }),
+    })
+}
+
+fn find(service: &Service, token: &ShardIterator) -> Result<Arc<Stream>, ServiceError> {
+    let stream = service
+        .store
+        .streams()
+        .get(&token.name)
+        .filter(|s| s.id == token.stream);
+    stream.ok_or_else(|| no_stream(&token.name))
+}
+
+fn refuse_iterator(error: TokenError) -> ServiceError {
+    match error {
+        TokenError::Invalid => ServiceError::InvalidArgument("Invalid ShardIterator.".into()),
+        TokenError::Expired { made_ms, now_ms } => ServiceError::ExpiredIterator(format!(
+            "Iterator expired. The iterator was created at time {made_ms} while right now it is {now_ms} which is \
+             further in the future than the tolerated delay of {} milliseconds.",
+            limits::TOKEN_AGE.as_millis()
+        )),
+    }
+}
+
+fn child_shard(child: &Shard) -> ChildShard {
+    ChildShard {
+        shard_id: shard_id(child.number),
+        parent_shards: [child.parent, child.adjacent_parent]
+            .into_iter()
+            .flatten()
+            .map(shard_id)
+            .collect(),
+        hash_key_range: hash_key_range(child),
+    }
+}

@@ -1,0 +1,213 @@
+//! HTTP: tells requests apart, reads their bodies within bounds, writes answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{any, get};
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+use crate::limits;
+use crate::lock::Holder;
+use crate::operations::{Call, Service, dispatch};
+use crate::probe;
+use crate::wire::{JSON, ServiceError};
+
+mod admin;
+mod connections;
+mod forward;
+
+use connections::Connections;
+use forward::Forward;
+
+/// What a request can reach.
+#[derive(Debug)]
+pub(crate) struct App {
+    service: Arc<Service>,
+    tables: Forward,
+    holder: Holder,
+    /// One permit per KiB of a body.
+    bodies: Semaphore,
+    requests: AtomicU64,
+}
+
+const KIB: usize = 1024;
+
+impl App {
+    pub(crate) fn new(service: Arc<Service>, tables: SocketAddr, holder: Holder) -> Self {
+        Self {
+            service,
+            tables: Forward::new(tables),
+            holder,
+            bodies: Semaphore::new(limits::BODIES_BYTES / KIB),
+            requests: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Serves until told to stop, and then until requests under way are done or have had their time.
+pub(crate) async fn run(
+    listener: std::net::TcpListener,
+    app: App,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let listener = match Connections::new(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the endpoint cannot listen"),
+    };
+    let app = Arc::new(app);
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&app), stopping.clone()));
+    let router = Router::new()
+        .route(probe::WHO_PATH, get(admin::holder))
+        .route(admin::CLOCK_PATH, get(admin::clock).put(admin::set_clock))
+        .fallback(any(handle))
+        .with_state(app);
+    let mut told = stopping.clone();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // An error means that the handle is gone: the same.
+        let _: Result<_, _> = told.wait_for(|stop| *stop).await;
+    });
+    let deadline = async {
+        let _: Result<_, _> = stopping.wait_for(|stop| *stop).await;
+        tokio::time::sleep(limits::SHUTDOWN_WAIT).await;
+    };
+    tokio::select! {
+        result = serving.into_future() => if let Err(error) = result {
+            tracing::error!(%error, "the endpoint stopped serving");
+        },
+        () = deadline => tracing::warn!("requests were still under way at shutdown"),
+    }
+    upkeep.abort();
+}
+
+/// Applies retention as time passes.
+async fn upkeep(app: Arc<App>, mut stopping: watch::Receiver<bool>) {
+    let mut every = tokio::time::interval(limits::MAINTENANCE);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stopping.changed() => return,
+            _ = every.tick() => if let Err(error) = app.service.store.maintain().await {
+                tracing::warn!(%error, "upkeep not done");
+            },
+        }
+    }
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let target = request
+        .headers()
+        .get("x-amz-target")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    if target.starts_with("DynamoDB") {
+        return match take_body(&app, request).await {
+            Ok((parts, body, _permit)) => app.tables.send(parts, body).await,
+            Err(error) => answer(&app, Err(error)),
+        };
+    }
+    if request.method() != Method::POST {
+        return answer(
+            &app,
+            Err(ServiceError::UnknownOperation(
+                "only POST is an operation".into(),
+            )),
+        );
+    }
+    let Some(operation) = target.strip_prefix("Kinesis_20131202.").map(str::to_owned) else {
+        let error = ServiceError::UnknownOperation(format!(
+            "no operation of Kinesis or DynamoDB: '{target}'"
+        ));
+        return answer(&app, Err(error));
+    };
+    let region = region(request.headers());
+    let (body, _permit) = match take_body(&app, request).await {
+        Ok((_, body, permit)) => (body, permit),
+        Err(error) => return answer(&app, Err(error)),
+    };
+    let result = dispatch(
+        &app.service,
+        &Call {
+            operation,
+            region,
+            body,
+        },
+    )
+    .await;
+    answer(&app, result)
+}
+
+/// Reads a body once there is room for it.
+async fn take_body(
+    app: &App,
+    request: Request,
+) -> Result<(axum::http::request::Parts, Bytes, SemaphorePermit<'_>), ServiceError> {
+    let (parts, body) = request.into_parts();
+    let told = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
+    // A body of unknown length may be of any.
+    let bytes: usize = told.unwrap_or(limits::BODY_BYTES);
+    let too_large = || {
+        ServiceError::RequestTooLarge(format!("a body has at most {} bytes", limits::BODY_BYTES))
+    };
+    if bytes > limits::BODY_BYTES {
+        return Err(too_large());
+    }
+    let permits = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
+    let permit = app
+        .bodies
+        .acquire_many(permits)
+        .await
+        .map_err(|e| ServiceError::Internal(e.to_string()))?;
+    let body = to_bytes(body, limits::BODY_BYTES)
+        .await
+        .map_err(|_| too_large())?;
+    Ok((parts, body, permit))
+}
+
+/// The region in the credential's scope: `AWS4-HMAC-SHA256 Credential=key/date/region/service/aws4_request`.
+fn region(headers: &HeaderMap) -> String {
+    let signed = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let scope = signed
+        .split_once("Credential=")
+        .map_or("", |(_, rest)| rest);
+    let region = scope
+        .split('/')
+        .nth(2)
+        .filter(|r| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    region.unwrap_or("us-east-1").to_owned()
+}
+
+fn answer(app: &App, result: Result<Vec<u8>, ServiceError>) -> Response {
+    let (status, body) = match result {
+        Ok(body) => (StatusCode::OK, body),
+        Err(error) => {
+            let status =
+                StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, error.body())
+        }
+    };
+    let number = app.requests.fetch_add(1, Ordering::Relaxed);
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    let id = format!("{:08x}-0000-4000-8000-{number:012x}", app.holder.pid);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert("x-amzn-requestid", id);
+    }
+    response
+}

@@ -1,0 +1,71 @@
+//! What is ours beside the two APIs: who holds the endpoint, and its clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::App;
+use crate::clock::LATEST;
+
+/// Where tests read and set the clock.
+pub(super) const CLOCK_PATH: &str = "/_shardwright/clock";
+
+pub(super) async fn holder(State(app): State<Arc<App>>) -> Response {
+    json(&app.holder)
+}
+
+#[derive(Serialize)]
+struct Now {
+    now_ms: u64,
+}
+
+/// One of the three.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SetClock {
+    /// Stand still at this time.
+    FreezeMs(u64),
+    /// Move forward.
+    AdvanceMs(u64),
+    /// Follow the system's time again.
+    FollowSystem(bool),
+}
+
+pub(super) async fn clock(State(app): State<Arc<App>>) -> Response {
+    json(&Now {
+        now_ms: app.service.clock.now(),
+    })
+}
+
+/// Answers once retention has been applied as of the new time.
+pub(super) async fn set_clock(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let clock = &app.service.clock;
+    match serde_json::from_slice(&body) {
+        Ok(SetClock::FreezeMs(at)) if at <= LATEST => clock.freeze(at),
+        Ok(SetClock::AdvanceMs(by)) if by <= LATEST => clock.advance(Duration::from_millis(by)),
+        Ok(SetClock::FollowSystem(true)) => clock.follow_system(),
+        _ => {
+            let help =
+                "one of {\"freeze_ms\": N}, {\"advance_ms\": N}, {\"follow_system\": true}\n";
+            return (StatusCode::BAD_REQUEST, help).into_response();
+        }
+    }
+    match app.service.store.maintain().await {
+        Ok(()) => json(&Now {
+            now_ms: clock.now(),
+        }),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn json<T: Serialize>(answer: &T) -> Response {
+    match serde_json::to_vec(answer) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The service's errors.
+
+use serde::Serialize;
+use thiserror::Error;
+
+/// An error as the service answers it: a type that clients match, and a message for people.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum ServiceError {
+    #[error("{0}")]
+    ResourceNotFound(String),
+    #[error("{0}")]
+    ResourceInUse(String),
+    #[error("{0}")]
+    InvalidArgument(String),
+    #[error("{0}")]
+    Validation(String),
+    #[error("{0}")]
+    LimitExceeded(String),
+    #[error("{0}")]
+    ExpiredIterator(String),
+    #[error("{0}")]
+    ExpiredNextToken(String),
+    #[error("{0}")]
+    Serialization(String),
+    #[error("{0}")]
+    UnknownOperation(String),
+    #[error("{0}")]
+    RequestTooLarge(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "__type")]
+    kind: &'a str,
+    message: &'a str,
+}
+
+impl ServiceError {
+    /// The service's name of the error.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::ResourceNotFound(_) => "ResourceNotFoundException",
+            Self::ResourceInUse(_) => "ResourceInUseException",
+            Self::InvalidArgument(_) => "InvalidArgumentException",
+            Self::Validation(_) => "ValidationException",
+            Self::LimitExceeded(_) => "LimitExceededException",
+            Self::ExpiredIterator(_) => "ExpiredIteratorException",
+            Self::ExpiredNextToken(_) => "ExpiredNextTokenException",
+            Self::Serialization(_) => "SerializationException",
+            Self::UnknownOperation(_) => "UnknownOperationException",
+            Self::RequestTooLarge(_) => "RequestEntityTooLargeException",
+            Self::Internal(_) => "InternalFailure",
+        }
+    }
+
+    /// The HTTP status that goes with it.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::RequestTooLarge(_) => 413,
+            Self::Internal(_) => 500,
+            _ => 400,
+        }
+    }
+
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let message = self.to_string();
+        serde_json::to_vec(&Body {
+            kind: self.kind(),
+            message: &message,
+        })
+        .unwrap_or_default()
+    }
+
+    /// One field that breaks a constraint of the service's model, in the service's words.
+    pub(crate) fn constraint(value: &str, field: &str, constraint: &str) -> Self {
+        Self::Validation(format!(
+            "1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"
+        ))
+    }
+}
