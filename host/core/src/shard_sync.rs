@@ -158,8 +158,9 @@ pub fn children_in_listing(ended: &ShardId, listed: &[Shard]) -> Vec<ChildShard>
 /// The leases to create when `ended` has been read to its end, or why they must wait.
 ///
 /// Children begin at the trim horizon whatever the initial position: the parent was followed, so everything after it is
-/// due. `has_lease` looks into the table. `listed` is the full listing, needed only after [`AtShardEnd::Blocked`]: a
-/// missing parent that retention has taken as well will never have a lease, and is not waited for.
+/// due. `has_lease` looks into the table. `listed` is a full listing, if one is at hand: a missing parent that retention
+/// has taken will never have a lease, and is not waited for. Any listing will do, however old, since only one that has
+/// the child already can tell that its parent is gone rather than yet to come.
 pub fn leases_at_shard_end(
     ended: &ShardId,
     children: &[ChildShard],
@@ -183,7 +184,10 @@ pub fn leases_at_shard_end(
             continue;
         }
         let is_gone = |parent: &ShardId| {
-            listed.is_some_and(|listed| listed.iter().all(|shard| shard.id != *parent))
+            listed.is_some_and(|listed| {
+                let is_listed = |id: &ShardId| listed.iter().any(|shard| shard.id == *id);
+                is_listed(&child.id) && !is_listed(parent)
+            })
         };
         let (leased, absent): (Vec<_>, Vec<_>) =
             child.parents.iter().partition(|parent| has_lease(parent));

@@ -178,7 +178,12 @@ impl<'a> Run<'a> {
                 leases_at_shard_end(id, &children, |id| run.leases.contains_key(id), listed)
                     .unwrap()
             };
-            let mut todo = step(self, None);
+            // A listing of long ago may be all there is at hand: it must not make a new parent look like one that is gone.
+            let old = self
+                .history
+                .world
+                .listing(self.history.synced, self.history.horizon);
+            let mut todo = step(self, Some(&old[..]));
             if let AtShardEnd::Blocked { .. } = todo {
                 self.sync();
                 todo = step(self, Some(&listing[..]));
