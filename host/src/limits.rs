@@ -55,3 +55,22 @@ pub(crate) const PUT_RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// Characters in a partition key: the service refuses more.
 pub(crate) const PARTITION_KEY_CHARS_MAX: usize = 256;
+
+// === lease coordinator ===
+
+/// Requests of consumers that wait for the coordinator. Each consumer has one at a time on its way, so this is more than
+/// is ever used by a few hundred shards; beyond, consumers wait for each other.
+pub(crate) const LEASE_REQUESTS_MAX: usize = 256;
+
+/// The longest sleep. tokio's timers stand still while the machine is suspended; looking at the clock this often finds out
+/// about a lease that ran out meanwhile. A dispatch permit knows at once.
+pub(crate) const LEASE_SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// The shortest time between two snapshots: they cost a copy of every row.
+pub(crate) const LEASE_SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The longest a listing may take: a thousand rows are a page or two.
+pub(crate) const LISTING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Of a lease's duration, the part that a fenced write may take before it counts as unanswered: three tries fit in.
+pub(crate) const LEASE_WRITE_DIVISOR: u32 = 4;

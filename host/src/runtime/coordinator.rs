@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use shardwright_core::{
     ConsumerStart, Coordinator, CoordinatorEffect, CoordinatorEvent, Instant, LeaseSettings,
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::clock;
 use super::lease_events::{ConsumerLease, ConsumerOrders, DispatchPermit, StartConsumer};
+use crate::limits::{LEASE_REQUESTS_MAX, LEASE_SLEEP_MAX, LEASE_SNAPSHOT_INTERVAL};
 use crate::ports::{LeaseTable, StreamSource};
 
 mod calls;
@@ -21,17 +21,6 @@ mod report;
 mod tests;
 
 use calls::Calls;
-
-/// Requests of consumers that wait for the coordinator. Each consumer has one at a time on its way, so this is more than
-/// is ever used by a few hundred shards; beyond, consumers wait for each other.
-const REQUESTS_MAX: usize = 256;
-
-/// The longest sleep. tokio's timers stand still while the machine is suspended; looking at the clock this often finds out
-/// about a lease that ran out meanwhile. [`DispatchPermit`] knows at once.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
-
-/// The shortest time between two snapshots: they cost a copy of every row.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a pipeline's leases cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +111,7 @@ impl LeaseCoordinator {
             answers: JoinSet::new(),
             starter,
             consumers: BTreeMap::new(),
-            requests: mpsc::channel(REQUESTS_MAX),
+            requests: mpsc::channel(LEASE_REQUESTS_MAX),
             stopped: mpsc::unbounded_channel(),
             drain: drained,
             snapshot,
@@ -170,7 +159,7 @@ impl LeaseCoordinator {
             let now = clock::now();
             let due = self.machine.next_deadline();
             let publish = (self.published.0 != self.machine.revision())
-                .then_some(self.published.1 + SNAPSHOT_INTERVAL);
+                .then_some(self.published.1 + LEASE_SNAPSHOT_INTERVAL);
             if publish.is_some_and(|at| at <= now) {
                 self.publish(now);
                 continue;
@@ -179,7 +168,7 @@ impl LeaseCoordinator {
                 return Wake::Event(CoordinatorEvent::Tick);
             }
             let next = due.into_iter().chain(publish).min();
-            let sleep = next.map_or(SLEEP_MAX, |at| at.since(now).min(SLEEP_MAX));
+            let sleep = next.map_or(LEASE_SLEEP_MAX, |at| at.since(now).min(LEASE_SLEEP_MAX));
             // In this order, so that a flood of one kind cannot hide the kinds that a lease hangs on.
             tokio::select! {
                 biased;

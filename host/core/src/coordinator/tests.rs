@@ -236,7 +236,8 @@ fn a_merged_child_is_not_created_while_a_parent_has_no_lease() {
             hash_range: HashRange::FULL,
         }],
     };
-    // The listing in the beginning had no shards: retention has taken the other parent, so that nobody waits for it.
+    // The listing knows the child but not its other parent: retention has taken that, so nobody waits for it.
+    bench.machine.shards = Some(vec![open_shard("child", &["left", "right"])]);
     let effects = bench.tell(ended(&tenure));
     assert!(
         matches!(&effects[..], [CoordinatorEffect::Create(child)] if child.shard.as_str() == "child")

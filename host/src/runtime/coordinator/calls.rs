@@ -10,15 +10,10 @@ use shardwright_core::{
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::limits::{LEASE_WRITE_DIVISOR, LISTING_TIMEOUT};
 use crate::ports::{
     CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError, PortError, PortFuture, StreamSource,
 };
-
-/// The longest a listing may take: a thousand rows are a page or two.
-const LISTING_MAX: Duration = Duration::from_secs(30);
-
-/// Of a lease's duration, the part that a fenced write may take before it counts as unanswered: three tries fit in.
-const WRITE_MAX_DIVISOR: u32 = 4;
 
 /// Makes calls on tasks of their own.
 pub(super) struct Calls {
@@ -39,7 +34,7 @@ impl Calls {
             table,
             source,
             worker,
-            write_max: failover / WRITE_MAX_DIVISOR,
+            write_max: failover / LEASE_WRITE_DIVISOR,
         }
     }
 
@@ -55,7 +50,7 @@ impl Calls {
             }
             CoordinatorEffect::List => {
                 answers.spawn(async move {
-                    CoordinatorEvent::Listed(within(LISTING_MAX, table.list()).await)
+                    CoordinatorEvent::Listed(within(LISTING_TIMEOUT, table.list()).await)
                 });
             }
             CoordinatorEffect::ListShards(which) => {
@@ -87,7 +82,7 @@ impl Calls {
 }
 
 async fn list_shards(source: Arc<dyn StreamSource>, which: ShardListing) -> CoordinatorEvent {
-    let outcome = within(LISTING_MAX, source.list_shards(which)).await;
+    let outcome = within(LISTING_TIMEOUT, source.list_shards(which)).await;
     CoordinatorEvent::ShardsListed { which, outcome }
 }
 

@@ -11,6 +11,8 @@ use shardwright_core::{
 };
 use tokio::time::timeout;
 
+use std::time::Duration;
+
 use super::*;
 use crate::ports::{
     CreateOutcome, ErrorKind, LeaseWriteError, PortError, PortFuture, ReadAnswer, ShardIterator,
