@@ -12,6 +12,7 @@ use md5::{Digest, Md5};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::deaggregate::{CHECKSUM_BYTES, MAGIC};
+use crate::limits::CONTAINER_BYTES_MAX;
 use crate::shard::{HashRange, InvalidHashKey, effective_hash};
 
 #[cfg(test)]
@@ -29,15 +30,11 @@ pub struct AggregateBounds {
     pub records: usize,
 }
 
-impl AggregateBounds {
-    /// What the service takes at most as one record unless a stream is set otherwise: 1 MiB, key included.
-    pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
-}
-
 impl Default for AggregateBounds {
+    /// 1 MiB, and as many user records as fit.
     fn default() -> Self {
         Self {
-            bytes: Self::RECORD_BYTES_MAX,
+            bytes: CONTAINER_BYTES_MAX,
             records: usize::MAX,
         }
     }

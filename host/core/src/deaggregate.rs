@@ -6,6 +6,7 @@
 
 use md5::{Digest, Md5};
 
+use crate::limits::SCRATCH_RECORDS_KEPT;
 use crate::shard::{HashRange, effective_hash};
 
 #[cfg(test)]
@@ -17,10 +18,6 @@ pub(crate) const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 
 /// Bytes of the MD5 that ends a container.
 pub(crate) const CHECKSUM_BYTES: usize = 16;
-
-/// User records of scratch kept between containers, about 4 MiB. An honest container of 1 MiB with records of a few bytes
-/// fits; only after a larger one is the scratch given back, so that one absurd record does not hold memory for ever.
-const SCRATCH_RECORDS_KEPT: usize = 64 * 1024;
 
 /// A run of bytes of a container, from `start` up to but without `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -56,3 +56,12 @@ pub(crate) const READ_RETRY_FIRST: Duration = Duration::from_millis(400);
 
 /// The longest pause between reads that fail: a stream that comes back is noticed within it.
 pub(crate) const READ_RETRY_MAX: Duration = Duration::from_secs(10);
+
+// === KPL containers ===
+
+/// User records of scratch kept between containers, about 4 MiB. An honest container of 1 MiB with records of a few bytes
+/// fits; only after a larger one is the scratch given back, so that one absurd record does not hold memory for ever.
+pub(crate) const SCRATCH_RECORDS_KEPT: usize = 64 * 1024;
+
+/// Bytes of one record, its key included: what the service takes unless a stream is set to take more.
+pub(crate) const CONTAINER_BYTES_MAX: usize = 1024 * 1024;

@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn what_is_packed_opens_to_the_same_user_records_in_the_same_order(
         user_records in proptest::collection::vec(user_record(), 0..60),
-        bytes in prop_oneof![Just(64_usize), 60..600_usize, Just(AggregateBounds::RECORD_BYTES_MAX)],
+        bytes in prop_oneof![Just(64_usize), 60..600_usize, Just(CONTAINER_BYTES_MAX)],
         records in prop_oneof![Just(1_usize), 2..10_usize, Just(usize::MAX)],
     ) {
         let bounds = AggregateBounds { bytes, records };
