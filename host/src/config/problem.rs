@@ -8,6 +8,9 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
 };
 
+/// Two places that are further apart than this are not shown together.
+const LINES_IN_A_PICTURE: usize = 8;
+
 /// A range of bytes in one of the files that are loaded together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -136,11 +139,13 @@ impl Problem {
         let mut labels = vec![LabeledSpan::new_primary_with_span(None, (start, len))];
         let mut message = finding.message;
         if let Some((span, label)) = finding.also {
-            if span.file == file {
+            let lines = |other: &str| other.matches('\n').count();
+            let between = text.get(span.start.min(start)..span.start.max(start));
+            if span.file == file && between.map_or(0, lines) <= LINES_IN_A_PICTURE {
                 let label = Some(label.to_owned());
                 labels.push(LabeledSpan::new_with_span(label, (span.start, span.len)));
             } else if let Some(other) = files.get(span.file) {
-                // A picture shows one file; the other is told in words.
+                // What does not fit one picture is told in words.
                 let (line, column) = line_and_column(other.inner(), span.start);
                 message = format!("{message} ({label}: {}:{line}:{column})", other.name());
             }

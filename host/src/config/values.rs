@@ -16,7 +16,7 @@ pub(super) use quantity::{HOUR, MIB, MINUTE, Number, SECOND, Size, Time, TimeRan
 /// The longest name that Kinesis takes; the others follow.
 const MAX_NAME: usize = 128;
 
-/// Tells a name that has the wrong length or characters: those that Kinesis and DynamoDB take.
+/// Tells a name that has the wrong length or characters: those that Kinesis and `DynamoDB` take.
 pub(super) fn check_name(name: &str, site: &Site, min: usize, reader: &mut Reader<'_>) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let length = name.chars().count();

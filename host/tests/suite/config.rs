@@ -1,6 +1,9 @@
 //! What somebody sees who writes a pipeline: what it becomes, or everything that is wrong with it.
 
+mod docs;
 mod goldens;
+mod hostile;
+mod schema;
 
 use std::path::{Path, PathBuf};
 

@@ -62,7 +62,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn shown(value: u64, units: &[(&str, u64)]) -> String {
     let best = units
         .iter()
-        .filter(|(_, scale)| value % scale == 0 && value >= *scale)
+        .filter(|(_, scale)| value.is_multiple_of(*scale) && value >= *scale)
         .max_by_key(|(_, scale)| *scale);
     match best {
         Some((unit, scale)) => format!("{}{unit}", value / scale),
