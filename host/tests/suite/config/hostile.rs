@@ -74,10 +74,11 @@ fn what_grows_without_end_is_refused() {
     survives(&"a: {".repeat(10_000));
     survives(&"- ".repeat(50_000));
     // Each level unfolds the one before it nine times.
-    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for level in 1..12 {
+    let level = |level: usize| {
         let items = vec![format!("*a{}", level - 1); 9].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
-    }
+        format!("a{level}: &a{level} [{items}]\n")
+    };
+    let bomb: String = (1..12).map(level).collect();
+    let bomb = format!("a0: &a0 [x, x, x, x, x, x, x, x, x]\n{bomb}");
     survives(&bomb);
 }

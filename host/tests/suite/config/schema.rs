@@ -131,8 +131,7 @@ fn what_the_reader_knows_the_schema_knows() {
             config::load_text(Path::new("sample.yaml"), &document.to_string(), &env).unwrap_err();
         let help = problems
             .iter()
-            .filter_map(|problem| problem.help_text()?.strip_prefix("its fields are "))
-            .next()
+            .find_map(|problem| problem.help_text()?.strip_prefix("its fields are "))
             .unwrap_or_else(|| panic!("{path:?}: {problems}"));
         let mut told: Vec<_> = help
             .split('`')
