@@ -331,7 +331,7 @@ record! {
     OnFailure {
         /// How often it is tried.
         or("{}") retry: Retry,
-        /// Where it goes when it is given up. Without it, to a file of the pipeline's name in the data directory.
+        /// Where it goes when it is given up. Without it, to `dead-letters/<pipeline>.jsonl` in the data directory.
         optional dead_letter: DeadLetter,
     }
     later { isolate }

@@ -69,6 +69,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Tree>, SyntaxError> {
             Some(end) => message[..end].to_owned(),
             None => message,
         };
+        let is_bound = ["budget breached", "recursion limit"];
+        let message = if is_bound.iter().any(|bound| message.contains(bound)) {
+            format!("it is nested more than {MAX_DEPTH} deep, or far too large")
+        } else {
+            message
+        };
         SyntaxError { message, at }
     })
 }
