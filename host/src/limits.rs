@@ -27,8 +27,8 @@ pub(crate) const LEASE_PAGES_MAX: u32 = 10_000;
 /// Records that one `GetRecords` may ask for: the service refuses more.
 pub(crate) const GET_RECORDS_MAX: u32 = 10_000;
 
-/// For a new lease table to become usable. DynamoDB takes seconds; KCL waits as long.
-pub(crate) const TABLE_READY_TIMEOUT: Duration = Duration::from_secs(600);
+/// For a new lease table to become usable. `DynamoDB` takes seconds; KCL waits as long.
+pub(crate) const TABLE_READY_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The first pause between two looks at a new lease table; a local one is ready at once. It doubles up to
 /// [`TABLE_POLL_MAX`].

@@ -3,5 +3,6 @@
 // Marked as what it is, so that helpers may panic as tests do.
 #[cfg(test)]
 mod suite {
+    mod aws;
     mod config;
 }

@@ -295,8 +295,7 @@ mod tests {
         let error = AwsClients::new()
             .stream_source(&target("localhost:4567"), "orders")
             .await
-            .err()
-            .expect("it is refused");
+            .expect_err("it is refused");
         assert_eq!(error.kind, ErrorKind::Fatal);
         assert!(error.what.contains("\"localhost:4567\""), "{}", error.what);
     }

@@ -64,9 +64,9 @@ impl DynamoLeaseTable {
                     Ok(Row::Lease(lease)) => leases.push(lease),
                     Ok(Row::NotALease) => {}
                     Ok(Row::OtherStream) => {
-                        unreadable.add(key, "it belongs to a multi-stream application");
+                        unreadable.add(key.as_deref(), "it belongs to a multi-stream application");
                     }
-                    Err(fault) => unreadable.add(key, &fault),
+                    Err(fault) => unreadable.add(key.as_deref(), &fault),
                 }
             }
             after = page.last_evaluated_key;
@@ -113,7 +113,7 @@ impl DynamoLeaseTable {
         match lease_row::read(item) {
             Ok(Row::Lease(lease)) => Ok(Some(lease)),
             Ok(Row::NotALease | Row::OtherStream) => Ok(None),
-            Err(fault) => Err(unreadable_row(call(), &fault)),
+            Err(fault) => Err(unreadable_row(&call(), &fault)),
         }
     }
 
@@ -197,7 +197,7 @@ impl LeaseTable for DynamoLeaseTable {
     }
 }
 
-fn unreadable_row(call: String, fault: &lease_row::RowFault) -> PortError {
+fn unreadable_row(call: &str, fault: &lease_row::RowFault) -> PortError {
     PortError::new(
         ErrorKind::Fatal,
         format!("{call}: the row cannot be read: {fault}"),
@@ -213,9 +213,9 @@ struct Unreadable {
 }
 
 impl Unreadable {
-    fn add(&mut self, key: Option<String>, why: impl std::fmt::Display) {
+    fn add(&mut self, key: Option<&str>, why: impl std::fmt::Display) {
         self.rows += 1;
         self.example
-            .get_or_insert_with(|| format!("{}: {why}", key.as_deref().unwrap_or("a row")));
+            .get_or_insert_with(|| format!("{}: {why}", key.unwrap_or("a row")));
     }
 }

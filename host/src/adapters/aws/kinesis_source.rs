@@ -129,7 +129,7 @@ impl KinesisSource {
     async fn fetch(&self, iterator: &ShardIterator, limit: u32) -> Result<ReadAnswer, PortError> {
         let call = || format!("GetRecords of {}", self.stream);
         // At most 10,000, which fits.
-        let limit = limit.clamp(1, GET_RECORDS_MAX) as i32;
+        let limit = limit.clamp(1, GET_RECORDS_MAX).cast_signed();
         let answer = self
             .client
             .get_records()

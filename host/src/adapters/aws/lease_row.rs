@@ -29,6 +29,10 @@ const ENTITY_LEASE: &str = "LEASE";
 
 /// What an item is.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart at once, and nearly always a lease"
+)]
 pub(super) enum Row {
     Lease(Lease),
     /// Coordinator state, worker metrics: KCL's own affair.

@@ -202,7 +202,7 @@ impl DynamoLeaseTable {
             Some(item) => match lease_row::read(item.clone()) {
                 Ok(Row::Lease(lease)) => Some(lease),
                 Ok(Row::NotALease | Row::OtherStream) => None,
-                Err(fault) => return Err(Refusal::Port(unreadable_row(call(), &fault))),
+                Err(fault) => return Err(Refusal::Port(unreadable_row(&call(), &fault))),
             },
             None => self.read(shard).await.map_err(Refusal::Port)?,
         };
