@@ -13,7 +13,7 @@ use shardwright_core::{
 
 use super::{lease_table, new_lease, number, raw_tables, string, target};
 
-pub async fn suite(endpoint: &str) {
+pub(super) async fn suite(endpoint: &str) {
     a_table_is_made_once_by_many(endpoint).await;
     a_table_of_another_kind_is_refused(endpoint).await;
     a_new_row_reads_back_and_is_made_once(endpoint).await;
@@ -28,11 +28,11 @@ pub async fn suite(endpoint: &str) {
     a_deleted_row_is_a_lost_lease(endpoint).await;
 }
 
-pub fn worker(name: &str) -> WorkerId {
+pub(super) fn worker(name: &str) -> WorkerId {
     WorkerId::new(name)
 }
 
-pub fn at(sequence: &str, sub_sequence: u64) -> Checkpoint {
+pub(super) fn at(sequence: &str, sub_sequence: u64) -> Checkpoint {
     Checkpoint::At(Position {
         sequence: SequenceNumber::parse(sequence).expect("a test names digits"),
         sub_sequence,
@@ -40,7 +40,7 @@ pub fn at(sequence: &str, sub_sequence: u64) -> Checkpoint {
 }
 
 /// Creates a row and takes it.
-pub async fn taken(
+pub(super) async fn taken(
     leases: &DynamoLeaseTable,
     shard: &str,
     owner: &str,
@@ -57,7 +57,7 @@ pub async fn taken(
         .expect("nobody else is there")
 }
 
-pub async fn row(leases: &DynamoLeaseTable, shard: &str) -> Lease {
+pub(super) async fn row(leases: &DynamoLeaseTable, shard: &str) -> Lease {
     leases
         .get(&ShardId::from(shard))
         .await
@@ -66,7 +66,7 @@ pub async fn row(leases: &DynamoLeaseTable, shard: &str) -> Lease {
 }
 
 /// The owner and the counter that a lost write has found.
-pub fn lost<T: std::fmt::Debug>(
+pub(super) fn lost<T: std::fmt::Debug>(
     outcome: Result<T, LeaseWriteError>,
 ) -> (Option<String>, Option<u64>) {
     match outcome {

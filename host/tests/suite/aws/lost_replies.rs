@@ -8,7 +8,7 @@ use super::leases::{at, lost, row, worker};
 use super::proxy::{Fault, Proxy};
 use super::{lease_table, new_lease, target};
 
-pub async fn suite(endpoint: &str) {
+pub(super) async fn suite(endpoint: &str) {
     let proxy = Proxy::to(endpoint).await;
     let direct = lease_table(endpoint, "lost-replies").await;
     let proxied = AwsClients::new()
@@ -131,7 +131,7 @@ async fn one(
     proxy.next("UpdateItem", fault);
     match start.write(proxied, write).await {
         Err(LeaseWriteError::Port(error)) => {
-            assert_eq!(error.kind, ErrorKind::Transient, "{what}: {error}")
+            assert_eq!(error.kind, ErrorKind::Transient, "{what}: {error}");
         }
         other => panic!("{what}: the reply was lost, and it says {other:?}"),
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 /// What happens to one call.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub(super) enum Fault {
     /// It is carried out, and the connection closes before the reply.
     LoseReply,
     /// The connection closes before it is passed on.
@@ -23,10 +23,10 @@ pub enum Fault {
 
 /// A call as it was seen.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(super) struct Call {
     /// The last part of `X-Amz-Target`.
-    pub operation: String,
-    pub body: serde_json::Value,
+    pub(super) operation: String,
+    pub(super) body: serde_json::Value,
 }
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ struct Script {
 }
 
 /// Runs while it is held.
-pub struct Proxy {
+pub(super) struct Proxy {
     endpoint: String,
     script: Arc<Mutex<Script>>,
     accepting: JoinHandle<()>,
@@ -45,7 +45,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// In front of `http://host:port`.
-    pub async fn to(upstream: &str) -> Self {
+    pub(super) async fn to(upstream: &str) -> Self {
         let upstream: Arc<str> = upstream
             .strip_prefix("http://")
             .expect("a stand-in speaks plain HTTP")
@@ -69,12 +69,12 @@ impl Proxy {
         }
     }
 
-    pub fn endpoint(&self) -> &str {
+    pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// Breaks the next call of an operation, after those broken before.
-    pub fn next(&self, operation: &str, fault: Fault) {
+    pub(super) fn next(&self, operation: &str, fault: Fault) {
         let mut script = self
             .script
             .lock()
@@ -83,7 +83,7 @@ impl Proxy {
     }
 
     /// The calls of an operation since the last look.
-    pub fn take_calls(&self, operation: &str) -> Vec<Call> {
+    pub(super) fn take_calls(&self, operation: &str) -> Vec<Call> {
         let mut script = self
             .script
             .lock()
@@ -96,7 +96,7 @@ impl Proxy {
     }
 
     /// Faults that no call has met.
-    pub fn faults_left(&self) -> usize {
+    pub(super) fn faults_left(&self) -> usize {
         let script = self
             .script
             .lock()

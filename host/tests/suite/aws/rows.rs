@@ -9,7 +9,7 @@ use shardwright_core::{Checkpoint, Incarnation, ShardId};
 use super::leases::{at, row, worker};
 use super::{lease_table, number, raw_tables, string};
 
-pub async fn suite(endpoint: &str) {
+pub(super) async fn suite(endpoint: &str) {
     a_list_goes_through_all_pages(endpoint).await;
     rows_that_are_no_leases_are_left_out(endpoint).await;
     rows_of_every_kcl_are_read(endpoint).await;

@@ -13,7 +13,7 @@ use super::proxy::{Call, Fault, Proxy};
 use super::source::{read_all, stream};
 use super::target;
 
-pub async fn suite(endpoint: &str) {
+pub(super) async fn suite(endpoint: &str) {
     records_of_one_key_arrive_in_order_through_failures(endpoint).await;
     a_record_that_fails_holds_back_its_key_alone(endpoint).await;
     without_order_nothing_is_held_back(endpoint).await;

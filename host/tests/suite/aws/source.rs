@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::{raw_streams, target};
 
 /// How a server differs from the service, as far as a test must know.
-pub struct Server {
+pub(super) struct Server {
     /// Whether the last read of a shard names its children.
     names_children: bool,
     /// Whether listings look at the filter.
@@ -26,14 +26,14 @@ pub struct Server {
     bogus_iterator: ErrorKind,
 }
 
-pub const LOCAL: Server = Server {
+pub(super) const LOCAL: Server = Server {
     names_children: true,
     filters: true,
     bogus_number: Some(ErrorKind::InvalidPosition),
     bogus_iterator: ErrorKind::ExpiredIterator,
 };
 
-pub async fn suite(endpoint: &str, server: &Server) {
+pub(super) async fn suite(endpoint: &str, server: &Server) {
     a_stream_describes_itself(endpoint).await;
     a_stream_is_read_from_each_of_the_five_places(endpoint).await;
     what_cannot_be_found_is_told_apart(endpoint, server).await;
@@ -46,7 +46,7 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// A stream, created and active.
-pub async fn stream(endpoint: &str, name: &str, shards: i32) -> KinesisSource {
+pub(super) async fn stream(endpoint: &str, name: &str, shards: i32) -> KinesisSource {
     raw_streams(endpoint)
         .create_stream()
         .stream_name(name)
@@ -100,7 +100,7 @@ async fn put(endpoint: &str, stream: &str, data: impl IntoIterator<Item = (Strin
 }
 
 /// Reads on until a read is empty at the tip or the shard ends.
-pub async fn read_all(
+pub(super) async fn read_all(
     source: &KinesisSource,
     shard: &ShardId,
     start: &StartAt,
@@ -382,7 +382,7 @@ fn assert_children(named: &[ChildShard], listed: &[&Shard], server: &Server) {
 }
 
 /// `advance` moves the server's clock.
-pub async fn an_expired_iterator_is_told_from_a_wrong_one(
+pub(super) async fn an_expired_iterator_is_told_from_a_wrong_one(
     endpoint: &str,
     advance: impl Fn(Duration),
 ) {
