@@ -1,9 +1,4 @@
 //! The AWS adapters against servers of both protocols. Each suite is one function, run for every server.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a helper of a test fails the test"
-)]
 
 mod errors;
 mod leases;
