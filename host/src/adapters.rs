@@ -1,7 +1,11 @@
 //! What the ports need, offered with a vendor's library. No vendor type leaves its module.
 
 mod aws;
+mod files;
 mod wasmtime;
 
-pub use aws::{AwsClients, AwsTarget, DynamoLeaseTable, KinesisSink, KinesisSource};
+pub use aws::{
+    AwsClients, AwsTarget, DynamoLeaseTable, KinesisSink, KinesisSource, PutEntry, StreamAdmin,
+};
+pub use files::{DeadLetterFile, FileSink, LineFiles, StdoutSink};
 pub use wasmtime::{CacheDir, InvalidEngine, WasmtimeRuntime, WasmtimeSettings};

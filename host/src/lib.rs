@@ -4,7 +4,12 @@
 //! `runtime` drives core's machines, `app` wires them.
 
 pub mod adapters;
+pub mod app;
+mod builtin;
+pub mod cli;
 pub mod config;
+pub mod data_dir;
 mod limits;
 pub mod ports;
 pub mod runtime;
+mod telemetry;

@@ -74,3 +74,33 @@ pub(crate) const LISTING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Of a lease's duration, the part that a fenced write may take before it counts as unanswered: three tries fit in.
 pub(crate) const LEASE_WRITE_DIVISOR: u32 = 4;
+
+// === process ===
+
+/// Threads for leases, reads and deliveries. They wait far more than they work; a second one keeps a slow answer's
+/// decoding from holding up a renewal.
+pub(crate) const IO_THREADS: usize = 2;
+
+/// How long a stop may take: to finish what was begun, write the last checkpoints and release the leases. Orchestrators
+/// kill after 30 seconds by default, so this stays below.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+// === streams made and filled from the command line ===
+
+/// For a new or resharded stream to become usable: AWS takes up to a minute.
+pub(crate) const STREAM_READY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Between two looks at a stream that changes; `DescribeStreamSummary` is limited to 20 a second and account.
+pub(crate) const STREAM_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Tries of a put that is refused or gets no answer, with doubling pauses up to [`PUT_RETRY_MAX`]: about a minute.
+pub(crate) const PUT_TRIES_MAX: u32 = 20;
+
+/// The first pause between two tries of a put, at most.
+pub(crate) const PUT_RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause between two tries of a put.
+pub(crate) const PUT_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of one container that the command line packs: below the 1 MiB of a record, with room for its key.
+pub(crate) const CONTAINER_BYTES_MAX: usize = 1_000_000;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `shardwright` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shardwright::cli::main()
+}

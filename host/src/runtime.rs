@@ -1,11 +1,21 @@
 //! The asynchronous shells around core's machines: they wait, core decides, they carry out.
 
 mod clock;
+mod consumer;
 mod coordinator;
+mod delivery;
+mod fetcher;
+mod lane;
 mod lease_events;
+mod on_io;
+mod pipeline;
+mod shared;
 
 pub use clock::now;
 pub use coordinator::{LeaseCoordinator, LeaseError, LeaseHandle};
+pub(crate) use delivery::seeded;
 pub use lease_events::{
     ConsumerLease, ConsumerOrders, CoordinatorEnded, DispatchPermit, StartConsumer,
 };
+pub use pipeline::{PipelineEnd, RunningPipeline};
+pub use shared::{PipelineParts, Reports, ShardReport};

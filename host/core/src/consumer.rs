@@ -82,8 +82,12 @@ pub enum ConsumerEvent {
     },
     /// A lane's instances were asked to flush between batches.
     Flushed {
+        /// Whether [`ConsumerEffect::Flush`] asked for it; a lane may also flush by itself.
+        is_asked: bool,
         /// What they released.
         outcome: Outcome,
+        /// What an instance held that was lost over it: slot and key hash.
+        lost: Vec<(Slot, u64)>,
     },
     /// The dead-letter sink has these messages.
     Buried(Vec<Slot>),
@@ -244,8 +248,14 @@ impl Consumer {
                 }
             }
             ConsumerEvent::Ran { batch, ran } => self.ran(now, batch, ran, random, effects),
-            ConsumerEvent::Flushed { outcome } => {
-                if let Flush::Waiting(lanes) = self.flush {
+            ConsumerEvent::Flushed {
+                is_asked,
+                outcome,
+                lost,
+            } => {
+                if let Flush::Waiting(lanes) = self.flush
+                    && is_asked
+                {
                     self.flush = if lanes > 1 {
                         Flush::Waiting(lanes - 1)
                     } else {
@@ -253,6 +263,7 @@ impl Consumer {
                     };
                 }
                 self.settle_released(now, outcome.released, random, effects);
+                self.run_lost_again(now, lost, random, effects);
             }
             ConsumerEvent::Buried(slots) => self.buried(now, &slots),
             ConsumerEvent::Stored(checkpoint) => self.progress.stored(now, checkpoint),
@@ -304,14 +315,24 @@ impl Consumer {
                     &mut settled,
                 );
                 self.settled(settled, effects);
-                let lost = lost
-                    .into_iter()
-                    .map(|(slot, key_hash)| (slot, key_hash, Some(Verdict::Again)));
-                self.settle_released(now, lost.collect(), random, effects);
+                self.run_lost_again(now, lost, random, effects);
             }
         }
         batch.clear();
         self.spare.push(batch);
+    }
+
+    fn run_lost_again(
+        &mut self,
+        now: Instant,
+        lost: Vec<(Slot, u64)>,
+        random: u64,
+        effects: &mut Vec<ConsumerEffect>,
+    ) {
+        let again = lost
+            .into_iter()
+            .map(|(slot, key_hash)| (slot, key_hash, Some(Verdict::Again)));
+        self.settle_released(now, again.collect(), random, effects);
     }
 
     fn settle_released(

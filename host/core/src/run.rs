@@ -97,7 +97,20 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Begins with a batch; an empty one is the run of a flush.
+    /// The run of a flush: it begins at the step that is asked, with no messages.
+    pub fn of_flush(
+        step: usize,
+        nothing: &'a Batch,
+        state: &'a mut LaneState,
+        routes: &'a Routes,
+    ) -> Self {
+        Self {
+            step,
+            ..Self::new(nothing, state, routes)
+        }
+    }
+
+    /// Begins with a batch.
     pub fn new(batch: &'a Batch, state: &'a mut LaneState, routes: &'a Routes) -> Self {
         state.tries += 1;
         let units = (0..batch.len())
@@ -372,13 +385,6 @@ impl<'a> Run<'a> {
         }
         self.groups.push(units);
         Origin::Units(self.groups.len() as u32 - 1)
-    }
-
-    /// Gives the run up before its emissions are delivered: everything in it runs again.
-    pub fn abandon(&mut self) {
-        for unit in 0..self.units.len() as u32 {
-            self.set_verdict(unit, Verdict::Again);
-        }
     }
 
     /// Ends the run: emissions that are still in it count as delivered.

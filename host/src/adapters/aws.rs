@@ -9,8 +9,10 @@ mod error;
 mod kinesis_sink;
 mod kinesis_source;
 mod lease_row;
+mod stream_admin;
 
 pub use config::{AwsClients, AwsTarget};
 pub use dynamodb_leases::DynamoLeaseTable;
 pub use kinesis_sink::KinesisSink;
 pub use kinesis_source::KinesisSource;
+pub use stream_admin::{PutEntry, StreamAdmin};

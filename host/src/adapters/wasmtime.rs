@@ -101,6 +101,12 @@ impl WasmtimeRuntime {
         })
     }
 
+    /// What a component imports, by full names, granted or not.
+    pub async fn imports(&self, bytes: bytes::Bytes) -> Result<Vec<String>, PrepareError> {
+        let compiled = self.compiler.compile(bytes).await?;
+        Ok(world::imports(&self.shared.engine, &compiled.component))
+    }
+
     async fn prepare(&self, spec: PluginSpec) -> Result<Prepared, PrepareError> {
         let Compiled { component, digest } = self.compiler.compile(spec.bytes).await?;
         let engine = &self.shared.engine;

@@ -12,7 +12,7 @@ use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::Mutex;
 
-use super::{DynamoLeaseTable, KinesisSink, KinesisSource};
+use super::{DynamoLeaseTable, KinesisSink, KinesisSource, StreamAdmin};
 use crate::limits::{
     AWS_CONNECT_TIMEOUT, FENCED_WRITE_TIMEOUT, KINESIS_CALL_TIMEOUT, LEASE_CALL_TIMEOUT,
 };
@@ -129,6 +129,11 @@ impl AwsClients {
             client(FENCED_WRITE_TIMEOUT),
             table,
         ))
+    }
+
+    /// The streams of a target.
+    pub async fn stream_admin(&self, target: &AwsTarget) -> Result<StreamAdmin, PortError> {
+        Ok(StreamAdmin::new(self.kinesis(target).await?))
     }
 
     async fn kinesis(&self, target: &AwsTarget) -> Result<aws_sdk_kinesis::Client, PortError> {

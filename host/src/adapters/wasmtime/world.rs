@@ -93,6 +93,14 @@ fn no_handler(names: &[&str]) -> String {
     format!("it exports {}; {needed}", names.join(", "))
 }
 
+/// Everything that a component imports.
+pub(super) fn imports(engine: &Engine, component: &Component) -> Vec<String> {
+    let ty = component.component_type();
+    ty.imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
 /// Refuses what is not granted.
 ///
 /// A toolchain may import what the plugin never calls. That is refused as well: whether it is called cannot be seen

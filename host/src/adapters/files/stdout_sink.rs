@@ -1,0 +1,60 @@
+//! Standard output as a sink.
+
+use std::io::{self, Write as _};
+
+use shardwright_core::pipeline::StdoutFormat;
+
+use super::lines;
+use crate::ports::{DeliveryError, ErrorKind, Outgoing, PortError, PortFuture, Sink};
+
+/// Emissions on standard output, a line each.
+#[derive(Debug)]
+pub struct StdoutSink {
+    format: StdoutFormat,
+}
+
+impl StdoutSink {
+    /// A sink that writes in this format.
+    pub fn new(format: StdoutFormat) -> Self {
+        Self { format }
+    }
+}
+
+impl Sink for StdoutSink {
+    fn delivered_means(&self) -> &'static str {
+        "standard output has taken it"
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        emissions: &'a [Outgoing<'a>],
+    ) -> PortFuture<'a, Result<(), DeliveryError>> {
+        let mut text = Vec::new();
+        for emission in emissions {
+            match self.format {
+                StdoutFormat::Plain => {
+                    text.extend_from_slice(emission.data);
+                    text.push(b'\n');
+                }
+                StdoutFormat::Line(format) => lines::push(&mut text, emission, format),
+            }
+        }
+        let written = {
+            let mut out = io::stdout().lock();
+            out.write_all(&text).and_then(|()| out.flush())
+        };
+        let result = written.map_err(|error| {
+            let error = PortError::new(ErrorKind::Transient, format!("standard output: {error}"));
+            DeliveryError {
+                failed: (0..emissions.len())
+                    .map(|index| (index, error.clone()))
+                    .collect(),
+            }
+        });
+        Box::pin(std::future::ready(result))
+    }
+
+    fn sync(&self) -> PortFuture<'_, Result<(), PortError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

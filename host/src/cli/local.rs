@@ -1,0 +1,63 @@
+//! `shardwright local`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::CliError;
+use super::signals::Signals;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Any client works against it: `aws --endpoint-url http://127.0.0.1:4567 kinesis list-streams`. Credentials are not looked at.
+
+Examples:
+  shardwright local --port 4567
+  shardwright local --port 4567 --sync full")]
+pub(super) struct Local {
+    /// The loopback port. By default the one of the last time, or a free one.
+    #[arg(long)]
+    port: Option<u16>,
+
+    /// What an acknowledged put survives.
+    #[arg(long, value_enum, default_value = "process")]
+    sync: Sync,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Sync {
+    /// The death of the process.
+    Process,
+    /// The loss of power.
+    Full,
+}
+
+impl Local {
+    pub(super) fn run(self, data_dir: &Path) -> Result<ExitCode, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(CliError::io("threads"))?;
+        let sync = match self.sync {
+            Sync::Process => shardwright_local::SyncMode::Process,
+            Sync::Full => shardwright_local::SyncMode::Full,
+        };
+        let endpoint = shardwright_local::Endpoint::new(data_dir).sync(sync);
+        let endpoint = match self.port {
+            Some(port) => endpoint.port(port),
+            None => endpoint,
+        };
+        let serving = endpoint
+            .serve()
+            .map_err(|error| CliError::Other(error.to_string()))?;
+        println!("serving Kinesis and DynamoDB at {}", serving.url());
+        let name = runtime.block_on(async {
+            let mut signals = Signals::listen().map_err(CliError::io("signals"))?;
+            Ok::<_, CliError>(signals.next().await)
+        })?;
+        tracing::info!("{name}: closing");
+        serving.shutdown();
+        Ok(ExitCode::SUCCESS)
+    }
+}

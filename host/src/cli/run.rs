@@ -1,0 +1,108 @@
+//! `shardwright run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use shardwright_core::WorkerId;
+
+use super::signals::Signals;
+use super::{CliError, pipelines};
+use crate::app::{App, AppError};
+use crate::runtime::RunningPipeline;
+
+/// How often it is looked whether every shard is at its tip.
+const TIP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+SIGTERM or SIGINT stops reading, finishes what was begun, writes the last checkpoints, releases the leases and exits 0;
+a second one exits at once.
+
+Examples:
+  shardwright run pipeline.yaml
+  shardwright run pipelines/ --worker-id blue-1
+  shardwright run pipeline.yaml --until-tip")]
+pub(super) struct Run {
+    /// Files, or folders of `*.yaml`; every pipeline in them runs.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Stop, drained and checkpointed, once every shard has been read to its tip or is in another live worker's hands.
+    #[arg(long)]
+    until_tip: bool,
+
+    /// This worker's name in the lease table. By default it is kept in the data directory, so that a restart takes its
+    /// leases back at once.
+    #[arg(long, value_name = "ID")]
+    worker_id: Option<String>,
+}
+
+impl Run {
+    pub(super) fn run(self, mut app: App) -> Result<ExitCode, CliError> {
+        let loaded = pipelines::load(&self.paths)?;
+        let named = match self.worker_id {
+            Some(_) => None,
+            None => Some(app.data().name_worker().map_err(AppError::from)?),
+        };
+        let worker = match (&self.worker_id, &named) {
+            (Some(id), _) => WorkerId::new(id.as_str()),
+            (None, Some(named)) => named.id().clone(),
+            (None, None) => WorkerId::new(""),
+        };
+        let mut signals = {
+            let _entered = app.io().enter();
+            Signals::listen().map_err(CliError::io("signals"))?
+        };
+        let count = loaded.len();
+        let mut running = app.start(loaded, &worker)?;
+        tracing::info!(%worker, pipelines = count, "running");
+        let cause = app
+            .io()
+            .block_on(wait(&mut running, &mut signals, self.until_tip));
+        let ended = match cause {
+            Stop::Signal(name) => {
+                tracing::info!("{name}: finishing what was begun");
+                Ok(())
+            }
+            Stop::AtTip => {
+                tracing::info!("every shard is at its tip");
+                Ok(())
+            }
+            Stop::Ended(error) => Err(error),
+        };
+        app.io().spawn(signals.exit_at_next());
+        running.retain(|pipeline| !pipeline.is_over());
+        app.stop(running)?;
+        ended?;
+        tracing::info!("stopped; checkpoints are written and leases released");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+enum Stop {
+    Signal(&'static str),
+    AtTip,
+    Ended(AppError),
+}
+
+async fn wait(running: &mut [RunningPipeline], signals: &mut Signals, until_tip: bool) -> Stop {
+    let mut tick = tokio::time::interval(TIP_CHECK_INTERVAL);
+    loop {
+        tokio::select! {
+            name = signals.next() => return Stop::Signal(name),
+            _ = tick.tick() => {}
+        }
+        if until_tip && running.iter().all(RunningPipeline::is_at_tip) {
+            return Stop::AtTip;
+        }
+        if let Some(over) = running.iter_mut().find(|pipeline| pipeline.is_over()) {
+            let pipeline = over.name().to_owned();
+            match over.ended().await {
+                Ok(()) => {}
+                Err(source) => return Stop::Ended(AppError::Ended { pipeline, source }),
+            }
+        }
+    }
+}

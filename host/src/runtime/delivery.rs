@@ -1,0 +1,125 @@
+//! Delivers what a run emits, until it is delivered or refused for good.
+
+use shardwright_core::{Delivery, Entropy, Run, ShardId};
+
+use super::clock;
+use super::on_io::on_io;
+use super::shared::Shared;
+use crate::ports::{DeliveryError, EmissionId, ErrorKind, Outgoing, Sink};
+
+/// A warning after this many failed tries in a row, and after every such number of further ones.
+const FAILURES_PER_REPORT: u32 = 5;
+
+/// Delivers everything in `run`, sink by sink, in order.
+///
+/// A sink that is away is waited for: its emissions are tried again with back-off until `on_failure.retry.max_age`, and
+/// meanwhile the lane does nothing else, which is the back-pressure. What it refuses for good fails its source.
+pub(super) async fn deliver(shared: &Shared, shard: &ShardId, run: &mut Run<'_>) {
+    if !run.has_deliveries() {
+        return;
+    }
+    for (number, sink) in shared.parts.sinks.iter().enumerate() {
+        deliver_to(shared, shard, run, number as u32, sink.as_ref()).await;
+    }
+}
+
+async fn deliver_to(
+    shared: &Shared,
+    shard: &ShardId,
+    run: &mut Run<'_>,
+    number: u32,
+    sink: &dyn Sink,
+) {
+    let began = clock::now();
+    let mut entropy = None;
+    let mut left: Option<Vec<usize>> = None;
+    let mut failures = 0_u32;
+    loop {
+        let deliveries: Vec<Delivery<'_>> = run
+            .deliveries(number)
+            .filter(|delivery| {
+                left.as_ref()
+                    .is_none_or(|left| left.binary_search(&delivery.id).is_ok())
+            })
+            .collect();
+        if deliveries.is_empty() {
+            return;
+        }
+        let outgoing = outgoing(
+            shared.parts.pipeline.source.stream.as_str(),
+            shard,
+            &deliveries,
+        );
+        let Err(error) = on_io(&shared.parts.io, sink.deliver(&outgoing)).await else {
+            return;
+        };
+        failures += 1;
+        let is_too_old = clock::now().since(began) >= shared.retry.max_age;
+        let (refused, again) = sort_failures(&error, &deliveries, is_too_old);
+        for (id, kind, reason) in refused {
+            run.undeliverable(id, kind, &reason);
+        }
+        if again.is_empty() {
+            return;
+        }
+        left = Some(again);
+        let entropy = entropy.get_or_insert_with(seeded);
+        if failures.is_multiple_of(FAILURES_PER_REPORT) {
+            let pipeline = shared.name();
+            tracing::warn!(pipeline, %shard, failures, %error, "a sink does not take emissions; the shard waits for it");
+        }
+        tokio::time::sleep(shared.retry.pause(failures, entropy.draw() as u64)).await;
+    }
+}
+
+fn outgoing<'a>(
+    stream: &'a str,
+    shard: &'a ShardId,
+    deliveries: &[Delivery<'a>],
+) -> Vec<Outgoing<'a>> {
+    let outgoing = deliveries.iter().map(|delivery| Outgoing {
+        id: EmissionId {
+            stream,
+            shard,
+            from: delivery.from,
+            to: delivery.to,
+            n: delivery.n,
+        },
+        key: delivery.key,
+        data: delivery.data,
+    });
+    outgoing.collect()
+}
+
+type Refused = (usize, &'static str, String);
+
+/// Tells what is refused for good from what is worth another try, the latter rising.
+fn sort_failures(
+    error: &DeliveryError,
+    deliveries: &[Delivery<'_>],
+    is_too_old: bool,
+) -> (Vec<Refused>, Vec<usize>) {
+    let mut refused = Vec::new();
+    let mut again = Vec::new();
+    for (index, failure) in &error.failed {
+        let Some(delivery) = deliveries.get(*index) else {
+            continue;
+        };
+        match failure.kind {
+            ErrorKind::Fatal => refused.push((delivery.id, "delivery", failure.what.clone())),
+            _ if is_too_old => refused.push((delivery.id, "age", failure.what.clone())),
+            _ => again.push(delivery.id),
+        }
+    }
+    again.sort_unstable();
+    (refused, again)
+}
+
+/// Randomness for back-off: the operating system's, or in its want the clock's.
+pub(crate) fn seeded() -> Entropy {
+    let mut seed = [0; 16];
+    match getrandom::fill(&mut seed) {
+        Ok(()) => Entropy::new(u128::from_le_bytes(seed)),
+        Err(_unavailable) => Entropy::new(u128::from(clock::now().as_nanos())),
+    }
+}

@@ -1,0 +1,237 @@
+//! One lane: its instances, one for each step, and the batches that pass through them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardwright_core::{Batch, Cause, FlushReason, LaneState, Outcome, Ran, Run, ShardId, Slot};
+use tokio::sync::{mpsc, watch};
+
+use super::consumer::Input;
+use super::delivery::deliver;
+use super::lease_events::{ConsumerOrders, DispatchPermit};
+use super::shared::Shared;
+use crate::ports::{CallError, PluginInstance};
+
+/// A lane that holds messages and gets none asks its instances to flush after this long.
+const IDLE_FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// What a lane is asked to do. It does one thing at a time, and answers each.
+#[derive(Debug)]
+pub(super) enum LaneWork {
+    Run(Box<Batch>),
+    Flush(FlushReason),
+}
+
+/// A lane of one shard.
+pub(super) struct Lane {
+    pub(super) shared: Arc<Shared>,
+    pub(super) shard: ShardId,
+    /// `shard/lane`, for the guests' log lines.
+    pub(super) origin: String,
+    pub(super) permit: DispatchPermit,
+    pub(super) orders: watch::Receiver<ConsumerOrders>,
+    pub(super) work: mpsc::Receiver<LaneWork>,
+    pub(super) out: mpsc::Sender<Input>,
+    pub(super) instances: Vec<Option<Box<dyn PluginInstance>>>,
+    pub(super) state: LaneState,
+}
+
+/// Which step gave no reply, and why.
+struct Crash {
+    step: usize,
+    error: CallError,
+}
+
+impl Lane {
+    /// Works until the consumer has nothing more for it, or it is aborted.
+    pub(super) async fn run(mut self) {
+        loop {
+            let work = if self.state.held() == 0 {
+                self.work.recv().await
+            } else {
+                match tokio::time::timeout(IDLE_FLUSH_AFTER, self.work.recv()).await {
+                    Ok(work) => work,
+                    Err(_idle) => {
+                        self.flush(FlushReason::Idle, false).await;
+                        continue;
+                    }
+                }
+            };
+            match work {
+                None => return,
+                Some(LaneWork::Flush(reason)) => self.flush(reason, true).await,
+                Some(LaneWork::Run(batch)) => {
+                    self.wait_for_permit().await;
+                    let ran = self.run_batch(&batch).await;
+                    if self.out.send(Input::Ran { batch, ran }).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A batch does not begin under a lease that may be another's. It resumes when the lease was renewed after all; if
+    /// the lease is lost, the consumer aborts the lane.
+    async fn wait_for_permit(&mut self) {
+        while !self.permit.may_begin() {
+            let renewed = self.orders.changed();
+            // The permit can also be extended without an order; looking again twice a second costs nothing.
+            if tokio::time::timeout(Duration::from_millis(500), renewed)
+                .await
+                .is_ok_and(|ended| ended.is_err())
+            {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn run_batch(&mut self, batch: &Batch) -> Ran {
+        let mut state = std::mem::take(&mut self.state);
+        let outcome = self.run_steps(batch, &mut state).await;
+        let ran = match outcome {
+            Ok(outcome) => Ran::Done(outcome),
+            Err(crash) => {
+                let lost = self.lose_instance(&mut state, crash.step);
+                self.report(&crash, batch.len());
+                Ran::Crashed {
+                    cause: cause_of(crash),
+                    lost,
+                }
+            }
+        };
+        self.state = state;
+        ran
+    }
+
+    async fn run_steps(&mut self, batch: &Batch, state: &mut LaneState) -> Result<Outcome, Crash> {
+        let shared = Arc::clone(&self.shared);
+        self.finish(Run::new(batch, state, &shared.routes)).await
+    }
+
+    /// Takes a run through the steps that are left, and delivers what it emits.
+    async fn finish(&mut self, mut run: Run<'_>) -> Result<Outcome, Crash> {
+        while let Some(step) = run.next_step() {
+            if run.messages().is_empty() {
+                break;
+            }
+            let crash = |error| Crash { step, error };
+            let instance = self.instance(step).await.map_err(crash)?;
+            let answer = instance.handle(run.messages()).await.map_err(crash)?;
+            if let Ok(reply) = &answer {
+                run.check(reply)
+                    .map_err(|invalid| crash(CallError::Reply(invalid)))?;
+            }
+            run.absorb(answer);
+        }
+        deliver(&self.shared, &self.shard, &mut run).await;
+        Ok(run.finish())
+    }
+
+    async fn instance(&mut self, step: usize) -> Result<&mut Box<dyn PluginInstance>, CallError> {
+        let slot = &mut self.instances[step];
+        if slot.is_none() {
+            let plugin = &self.shared.parts.plugins[step];
+            *slot = Some(plugin.instantiate(&self.origin).await?);
+        }
+        slot.as_mut().ok_or_else(|| CallError::Exhausted {
+            what: "no instance could be made".to_owned(),
+            setting: "instances",
+        })
+    }
+
+    /// Asks every step in turn for what it still has. What one emits passes through the steps behind it.
+    async fn flush(&mut self, reason: FlushReason, is_asked: bool) {
+        let mut state = std::mem::take(&mut self.state);
+        let mut total = Outcome {
+            verdicts: Vec::new(),
+            released: Vec::new(),
+            unknown_releases: 0,
+        };
+        let mut lost = Vec::new();
+        for step in 0..self.instances.len() {
+            if self.instances[step].is_none() {
+                continue;
+            }
+            match self.flush_step(step, reason, &mut state).await {
+                Ok(outcome) => {
+                    total.released.extend(outcome.released);
+                    total.unknown_releases += outcome.unknown_releases;
+                }
+                Err(crash) => {
+                    lost.extend(self.lose_instance(&mut state, crash.step));
+                    self.report(&crash, 0);
+                }
+            }
+        }
+        self.state = state;
+        // A consumer that is gone does not need to know.
+        let _ = self
+            .out
+            .send(Input::Flushed {
+                is_asked,
+                outcome: total,
+                lost,
+            })
+            .await;
+    }
+
+    async fn flush_step(
+        &mut self,
+        first: usize,
+        reason: FlushReason,
+        state: &mut LaneState,
+    ) -> Result<Outcome, Crash> {
+        let shared = Arc::clone(&self.shared);
+        let nothing = Batch::default();
+        let mut run = Run::of_flush(first, &nothing, state, &shared.routes);
+        let crash = |error| Crash { step: first, error };
+        let instance = self.instance(first).await.map_err(crash)?;
+        let answer = instance.flush(reason).await.map_err(crash)?;
+        if let Ok(reply) = &answer {
+            run.check(reply)
+                .map_err(|invalid| crash(CallError::Reply(invalid)))?;
+        }
+        run.absorb(answer);
+        self.finish(run).await
+    }
+
+    fn lose_instance(&mut self, state: &mut LaneState, step: usize) -> Vec<(Slot, u64)> {
+        self.instances[step] = None;
+        state.instance_lost(step)
+    }
+
+    fn report(&self, crash: &Crash, messages: usize) {
+        let plugin = self
+            .shared
+            .parts
+            .plugins
+            .get(crash.step)
+            .map_or("", |plugin| &plugin.description().name);
+        tracing::warn!(
+            pipeline = self.shared.name(),
+            step = crash.step,
+            plugin,
+            lane = %self.origin,
+            messages,
+            error = %crash.error,
+            "a plugin gave no reply; its instance is replaced"
+        );
+    }
+}
+
+fn cause_of(crash: Crash) -> Cause {
+    let kind = match crash.error {
+        CallError::Trap { .. } => "trap",
+        CallError::Time { .. } => "time",
+        CallError::Wait { .. } => "wait",
+        CallError::Memory { .. } => "memory",
+        CallError::ReplySize { .. } | CallError::Reply(_) => "reply",
+        CallError::Exhausted { .. } => "exhausted",
+    };
+    Cause {
+        step: Some(crash.step),
+        kind,
+        reason: crash.error.to_string(),
+    }
+}

@@ -1,0 +1,23 @@
+//! Logs.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// What is logged when `SHARDWRIGHT_LOG` does not say.
+const DEFAULT_FILTER: &str = "info,aws_config=warn,hyper=warn";
+
+/// Sends logs to standard error, so that standard output stays free for records and tables. `SHARDWRIGHT_LOG` filters
+/// them, as `RUST_LOG` does elsewhere: `debug`, or `info,shardwright::runtime=debug`.
+pub(crate) fn start(default: Option<&str>) {
+    let filter = EnvFilter::try_from_env("SHARDWRIGHT_LOG")
+        .unwrap_or_else(|_unset| EnvFilter::new(default.unwrap_or(DEFAULT_FILTER)));
+    let is_terminal = std::io::stderr().is_terminal();
+    // A second start, as in a test, leaves the first one's logs as they are.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .with_target(false)
+        .try_init();
+}
