@@ -13,6 +13,7 @@ mod stream;
 mod table;
 mod words;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +28,9 @@ const FAILED: u8 = 1;
 
 /// Exit status of pipelines that cannot be read, so that scripts can tell a bad file from a bad day.
 const BAD_CONFIG: u8 = 64;
+
+/// Columns of a report about pipelines on a terminal.
+const REPORT_WIDTH: usize = 100;
 
 /// Runs WebAssembly stream handlers against Amazon Kinesis.
 ///
@@ -122,7 +126,12 @@ impl CliError {
     fn report(self) -> ExitCode {
         match self {
             Self::Problems(problems) => {
-                eprintln!("{problems}");
+                let err = std::io::stderr();
+                if err.is_terminal() {
+                    eprint!("{}", problems.render(true, REPORT_WIDTH));
+                } else {
+                    eprintln!("{problems}");
+                }
                 ExitCode::from(BAD_CONFIG)
             }
             // A reader that has seen enough, as `head` has, is no failure.

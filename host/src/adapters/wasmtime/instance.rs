@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use shardwright_core::{Failure, FlushReason, Messages, Reply};
+use shardwright_core::{ColumnsWanted, Failure, FlushReason, Messages, Reply};
 use wasmtime::Store;
 
 use super::call::{self, Call, Ended};
@@ -27,7 +27,8 @@ pub(super) struct Instance {
 }
 
 pub(super) enum Handler {
-    Batch(batch_handler::Guest),
+    /// With the columns that it wants: what it does not is not copied to it.
+    Batch(batch_handler::Guest, ColumnsWanted),
     Message(message_handler::Guest),
 }
 
@@ -48,7 +49,10 @@ impl Instance {
         self.enter()?;
         let limits = self.plugin.given.limits;
         let answer = match &self.handler {
-            Handler::Batch(guest) => handle_batch(&mut self.store, limits, guest, messages).await,
+            Handler::Batch(guest, wanted) => {
+                let batch = v0_1::batch(messages, *wanted);
+                handle_batch(&mut self.store, limits, guest, batch).await
+            }
             Handler::Message(guest) => handle_each(&mut self.store, limits, guest, messages).await,
         }?;
         self.usable = true;
@@ -76,11 +80,11 @@ async fn handle_batch(
     store: &mut Store<Guest>,
     limits: PluginLimits,
     guest: &batch_handler::Guest,
-    messages: &Messages,
+    batch: batch_handler::Batch<'_>,
 ) -> Result<Answer, CallError> {
     let call = Call::new(store, limits);
     let answer = call
-        .run(async { Ok(guest.call_handle(store, v0_1::batch(messages)).await?) })
+        .run(async { Ok(guest.call_handle(store, batch).await?) })
         .await?;
     read(answer)
 }

@@ -112,7 +112,12 @@ impl Plugin {
                     }
                 }
                 let handler = match &self.entry.handler {
-                    HandlerAt::Batch(at) => Handler::Batch(at.load(&mut store, &instance)?),
+                    HandlerAt::Batch(at) => {
+                        let wanted = description
+                            .as_ref()
+                            .map_or(ColumnsWanted::ALL, |said| v0_1::columns(said.columns));
+                        Handler::Batch(at.load(&mut store, &instance)?, wanted)
+                    }
                     HandlerAt::Message(at) => Handler::Message(at.load(&mut store, &instance)?),
                 };
                 let flush = match &self.entry.flush {

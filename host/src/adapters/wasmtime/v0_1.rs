@@ -16,17 +16,36 @@ pub(super) use bindings::exports::shardwright::plugin::{
 use bindings::shardwright::plugin::types;
 pub(super) use gather::Gathered;
 
-/// The columns of a batch, borrowed.
-pub(super) fn batch(messages: &Messages) -> batch_handler::Batch<'_> {
+/// The columns of a batch, borrowed; those that are not wanted are empty.
+pub(super) fn batch(messages: &Messages, wanted: ColumnsWanted) -> batch_handler::Batch<'_> {
+    fn column(column: &Column, is_wanted: bool) -> (&[u8], &[u32]) {
+        if is_wanted {
+            (column.bytes(), column.ends())
+        } else {
+            (&[], &[])
+        }
+    }
+    let (keys, key_ends) = column(&messages.keys, wanted.keys);
+    let (sequence_numbers, sequence_number_ends) =
+        column(&messages.sequence_numbers, wanted.sequence_numbers);
+    let sub_sequence_numbers: &[u64] = if wanted.sub_sequence_numbers {
+        &messages.sub_sequence_numbers
+    } else {
+        &[]
+    };
     batch_handler::Batch {
         data: messages.data.bytes(),
         data_ends: messages.data.ends(),
-        keys: messages.keys.bytes(),
-        key_ends: messages.keys.ends(),
-        sequence_numbers: messages.sequence_numbers.bytes(),
-        sequence_number_ends: messages.sequence_numbers.ends(),
-        sub_sequence_numbers: &messages.sub_sequence_numbers,
-        arrival_times: &messages.arrival_times,
+        keys,
+        key_ends,
+        sequence_numbers,
+        sequence_number_ends,
+        sub_sequence_numbers,
+        arrival_times: if wanted.arrival_times {
+            &messages.arrival_times
+        } else {
+            &[]
+        },
     }
 }
 
