@@ -87,6 +87,44 @@ pub(crate) struct EmissionColumns {
     pub(crate) output_names: Vec<String>,
 }
 
+/// How much a reply emits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) emissions: usize,
+    pub(crate) data: usize,
+    pub(crate) keys: usize,
+}
+
+impl Room {
+    pub(crate) const NONE: Self = Self {
+        emissions: 0,
+        data: 0,
+        keys: 0,
+    };
+}
+
+impl EmissionColumns {
+    pub(crate) fn with_room(room: Room) -> Self {
+        Self {
+            data: Vec::with_capacity(room.data),
+            data_ends: Vec::with_capacity(room.emissions),
+            keys: Vec::with_capacity(room.keys),
+            key_ends: Vec::with_capacity(room.emissions),
+            sources: Vec::with_capacity(room.emissions),
+            outputs: Vec::new(),
+            output_names: Vec::new(),
+        }
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            emissions: self.sources.len(),
+            data: self.data.len(),
+            keys: self.keys.len(),
+        }
+    }
+}
+
 /// The bytes of entry `index` of a column; `None` past the end, and where the ends make no sense.
 pub(crate) fn entry<'a>(bytes: &'a [u8], ends: &[u32], index: usize) -> Option<&'a [u8]> {
     let end = *ends.get(index)? as usize;

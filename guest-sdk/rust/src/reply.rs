@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::columns::{EmissionColumns, ReplyColumns, column_u32, entry};
+use crate::columns::{EmissionColumns, ReplyColumns, Room, column_u32, entry};
 use crate::handler::DEFAULT_OUTPUT;
 use crate::{Failure, Message, OrReject};
 
@@ -63,9 +63,13 @@ impl From<Released> for Source {
 }
 
 impl Reply {
-    pub(crate) fn new(messages: usize, hold_next: u64) -> Self {
+    /// `room` is what the last reply took: growing columns step by step costs a copy of them at each step.
+    pub(crate) fn new(messages: usize, hold_next: u64, room: Room) -> Self {
         Self {
-            columns: ReplyColumns::default(),
+            columns: ReplyColumns {
+                emissions: EmissionColumns::with_room(room),
+                ..ReplyColumns::default()
+            },
             messages: column_u32(messages),
             hold_next,
         }

@@ -100,10 +100,12 @@ fn is_space(byte: u8) -> bool {
 
 fn emit(word: &Word<'_>, reply: &mut Reply) {
     let text = String::from_utf8_lossy(word.bytes);
-    let key = text
-        .char_indices()
-        .nth(KEY_CHARS_MAX)
-        .map_or(&*text, |(end, _)| &text[..end]);
+    let key_end = if text.len() <= KEY_CHARS_MAX {
+        None
+    } else {
+        text.char_indices().nth(KEY_CHARS_MAX)
+    };
+    let key = key_end.map_or(&*text, |(end, _)| &text[..end]);
     reply.emission(Source::CALL).key(key).write(|payload| {
         // Neither text nor a number can fail to be JSON, and a payload takes all that is written.
         let _ = write_json(word, &text, payload);
@@ -111,14 +113,25 @@ fn emit(word: &Word<'_>, reply: &mut Reply) {
 }
 
 fn write_json(word: &Word<'_>, text: &str, payload: &mut Payload<'_>) -> serde_json::Result<()> {
-    payload.extend(b"{\"word\":");
-    serde_json::to_writer(&mut *payload, text)?;
-    // A replacement was made where the bytes differ.
-    if text.as_bytes() != word.bytes {
-        payload.extend(b",\"word_base64\":");
-        serde_json::to_writer(&mut *payload, &BASE64_STANDARD.encode(word.bytes))?;
+    // Most words need no escape, and one copy each.
+    if word
+        .bytes
+        .iter()
+        .all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
+    {
+        payload.extend(b"{\"word\":\"");
+        payload.extend(word.bytes);
+        payload.extend(b"\",\"count\":");
+    } else {
+        payload.extend(b"{\"word\":");
+        serde_json::to_writer(&mut *payload, text)?;
+        // A replacement was made where the bytes differ.
+        if text.as_bytes() != word.bytes {
+            payload.extend(b",\"word_base64\":");
+            serde_json::to_writer(&mut *payload, &BASE64_STANDARD.encode(word.bytes))?;
+        }
+        payload.extend(b",\"count\":");
     }
-    payload.extend(b",\"count\":");
     serde_json::to_writer(&mut *payload, &word.count)?;
     payload.push(b'}');
     Ok(())

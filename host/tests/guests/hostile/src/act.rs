@@ -2,8 +2,6 @@
 
 use std::hint::black_box;
 use std::net::TcpStream;
-// The host must cut a guest that does this: it is no test that waits for luck.
-use std::thread::sleep as doze;
 use std::time::{Duration, Instant};
 
 use crate::bindings::shardwright::plugin::{log, metrics};
@@ -27,7 +25,7 @@ pub(crate) fn act(command: &str) {
                 black_box(());
             }
         }
-        "sleep" => doze(Duration::from_millis(number(rest) as u64)),
+        "sleep" => std::thread::sleep(Duration::from_millis(number(rest) as u64)),
         "allocate" => {
             let mut all = Vec::new();
             loop {
