@@ -5,4 +5,5 @@
 mod suite {
     mod aws;
     mod config;
+    mod guests;
 }

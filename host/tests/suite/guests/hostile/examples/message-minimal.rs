@@ -1,0 +1,20 @@
+//! The least a guest of one message a call is: it gives back what it gets.
+
+wit_bindgen::generate!({ path: "../../../../../wit", world: "message-minimal" });
+
+use exports::shardwright::plugin::message_handler::{Emission, Guest, Message};
+use shardwright::plugin::types::Failure;
+
+struct Least;
+
+impl Guest for Least {
+    fn handle(message: Message) -> Result<Vec<Emission>, Failure> {
+        Ok(vec![Emission {
+            data: message.data,
+            key: None,
+            output: None,
+        }])
+    }
+}
+
+export!(Least);
