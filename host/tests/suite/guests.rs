@@ -3,4 +3,5 @@
 mod fixture;
 mod handlers;
 mod hostile;
+mod languages;
 mod lifecycle;

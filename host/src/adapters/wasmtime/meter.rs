@@ -101,9 +101,13 @@ pub(super) async fn metered<T>(
             // It has woken itself, and continues as soon as the others have had their turn.
             return Poll::Pending;
         }
+        let left = limit.saturating_sub(meter.waited());
+        if left.is_zero() {
+            return Poll::Ready(Err(WaitedTooLong));
+        }
         let now = Instant::now();
         waiting_since = Some(now);
-        let deadline = now + limit.saturating_sub(meter.waited());
+        let deadline = now + left;
         let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if alarm.deadline() != deadline {
             alarm.as_mut().reset(deadline);

@@ -1,8 +1,9 @@
 //! Guests built from source, a runtime to run them, and messages to give them.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,39 +16,71 @@ use shardwright_core::{Messages, Reply};
 
 pub(super) const MIB: u64 = 1 << 20;
 
-/// The component of one of the guests in `hostile/examples`. All are built once, with an environment of their own.
+/// Where the guests of this folder are, next to those of other languages.
+const WORLDS: [&str; 4] = [
+    "batch-minimal",
+    "granted",
+    "message-full",
+    "message-minimal",
+];
+
+/// The component of a guest: one of `worlds/examples`, or one that `tests/guests/build.sh` builds. Each is built once.
 pub(super) fn guest(name: &str) -> Bytes {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let manifest = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/suite/guests/hostile/Cargo.toml"
-        );
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
-        let mut cargo = Command::new(env!("CARGO"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("RUSTFLAGS")
-                || name.starts_with("CARGO_ENCODED_RUSTFLAGS")
-                || name.starts_with("RUSTC_")
-                || name.starts_with("CARGO_BUILD_")
-            {
-                cargo.env_remove(&*name);
-            }
-        }
-        let status = cargo
-            .args(["build", "--release", "--locked", "--examples", "--quiet"])
-            .args(["--target", "wasm32-wasip2", "--manifest-path", manifest])
-            .arg("--target-dir")
-            .arg(&target)
-            .status()
-            .unwrap();
-        assert!(status.success(), "the guests do not build");
-        target.join("wasm32-wasip2/release/examples")
-    });
-    std::fs::read(built.join(format!("{name}.wasm")))
-        .unwrap()
-        .into()
+    static BUILT: Mutex<BTreeMap<String, Bytes>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = built.get(name) {
+        return bytes.clone();
+    }
+    let path = if WORLDS.contains(&name) {
+        build_worlds(name)
+    } else {
+        build_guest(name)
+    };
+    let bytes = Bytes::from(std::fs::read(path).unwrap());
+    built.insert(name.to_owned(), bytes.clone());
+    bytes
+}
+
+fn build_worlds(name: &str) -> PathBuf {
+    let manifest = tests().join("suite/guests/worlds/Cargo.toml");
+    let target = scratch().join("worlds");
+    let mut cargo = Command::new(env!("CARGO"));
+    // What the tests are built with is not for another target.
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
+        cargo.env_remove(name);
+    }
+    let status = cargo
+        .args(["build", "--release", "--locked", "--examples", "--quiet"])
+        .args(["--target", "wasm32-wasip2", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{} does not build", manifest.display());
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    target.join("wasm32-wasip2/release/examples").join(file)
+}
+
+fn build_guest(name: &str) -> PathBuf {
+    let script = tests().join("guests/build.sh");
+    let built = Command::new("sh").arg(&script).arg(name).output().unwrap();
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{name} does not build: {said}");
+    String::from_utf8(built.stdout).unwrap().trim().into()
+}
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn scratch() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// A runtime for all tests of the process.
@@ -55,7 +88,7 @@ pub(super) fn runtime() -> &'static WasmtimeRuntime {
     static RUNTIME: OnceLock<WasmtimeRuntime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         WasmtimeRuntime::new(&WasmtimeSettings {
-            cache: CacheDir::At(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+            cache: CacheDir::At(scratch().join("compiled")),
             ..WasmtimeSettings::default()
         })
         .unwrap()
@@ -87,14 +120,18 @@ pub(super) async fn prepare(
     runtime().prepare(spec(guest(name), config, limits)).await
 }
 
-/// An instance of `batch-full` that does `what` in each call.
-pub(super) async fn doing(what: &str, limits: PluginLimits) -> Box<dyn PluginInstance> {
-    let config = format!(r#"{{"do":"{what}"}}"#);
-    let plugin = prepare("batch-full", &config, limits).await.unwrap();
+/// An instance of a guest, configured with nothing.
+pub(super) async fn instance(name: &str, limits: PluginLimits) -> Box<dyn PluginInstance> {
+    let plugin = prepare(name, "{}", limits).await.unwrap();
     plugin.instantiate("shard-0/3").await.unwrap()
 }
 
-/// Messages with these payloads, whose keys are the letters a, b, c by turns unless the payload has one: `key:payload`.
+/// An instance that does what its messages say (`tests/guests/hostile`).
+pub(super) async fn hostile(limits: PluginLimits) -> Box<dyn PluginInstance> {
+    instance("hostile", limits).await
+}
+
+/// Messages with these payloads. Their keys are a, b and c by turns, unless one has its own: `key:payload`.
 pub(super) fn messages(payloads: &[&str]) -> Messages {
     let mut messages = Messages::default();
     for (index, payload) in payloads.iter().enumerate() {
@@ -103,9 +140,8 @@ pub(super) fn messages(payloads: &[&str]) -> Messages {
             .unwrap_or((["a", "b", "c"][index % 3], payload));
         messages.data.push(data.as_bytes());
         messages.keys.push(key.as_bytes());
-        messages
-            .sequence_numbers
-            .push((1_000 + index).to_string().as_bytes());
+        let sequence_number = (1_000 + index).to_string();
+        messages.sequence_numbers.push(sequence_number.as_bytes());
         messages.sub_sequence_numbers.push(index as u64);
         messages.arrival_times.push(-1 - index as i64);
     }
@@ -117,10 +153,10 @@ pub(super) async fn reply(instance: &mut dyn PluginInstance, messages: &Messages
     instance.handle(messages).await.unwrap().unwrap()
 }
 
-/// The error that one call of a guest which does `what` ends in.
-pub(super) async fn fails(what: &str, limits: PluginLimits) -> CallError {
-    let mut instance = doing(what, limits).await;
-    instance.handle(&messages(&["x"])).await.unwrap_err()
+/// The error that a fresh hostile guest ends in when it is told to do this.
+pub(super) async fn fails(command: &str, limits: PluginLimits) -> CallError {
+    let mut instance = hostile(limits).await;
+    instance.handle(&messages(&[command])).await.unwrap_err()
 }
 
 pub(super) fn emitted(reply: &Reply) -> Vec<String> {

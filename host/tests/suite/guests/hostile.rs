@@ -10,7 +10,7 @@ use shardwright::ports::{CallError, PluginLimits};
 use shardwright_core::InvalidReply;
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::fixture::{MIB, WIDE, doing, fails, messages, prepare, reply};
+use super::fixture::{MIB, WIDE, fails, hostile, instance, messages, prepare, reply};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -25,7 +25,7 @@ const SHORT_WAIT: PluginLimits = PluginLimits {
 
 #[tokio::test]
 async fn a_panic_is_a_trap_with_the_text_of_stderr() {
-    let error = fails("panic", WIDE).await;
+    let error = fails("panic this is what it says", WIDE).await;
     let CallError::Trap { stderr, .. } = &error else {
         panic!("{error}");
     };
@@ -35,27 +35,27 @@ async fn a_panic_is_a_trap_with_the_text_of_stderr() {
 
 #[tokio::test]
 async fn an_endless_loop_costs_nobody_else_on_its_thread() {
-    let mut spinning = doing("loop", SHORT_TIME).await;
-    let mut honest = doing("echo", SHORT_TIME).await;
-    let batch = messages(&["x"]);
+    let mut spinning = hostile(SHORT_TIME).await;
+    let mut honest = hostile(SHORT_TIME).await;
+    let (spin, echo) = (messages(&["spin"]), messages(&["echo x"]));
     let ended = Rc::new(Cell::new(false));
     let over = Rc::clone(&ended);
-    let spin = async {
-        let error = spinning.handle(&batch).await.unwrap_err();
+    let spun = async {
+        let error = spinning.handle(&spin).await.unwrap_err();
         over.set(true);
         error
     };
     let others = async {
         let mut calls = 0;
         while !ended.get() {
-            reply(&mut *honest, &batch).await;
+            reply(&mut *honest, &echo).await;
             calls += 1;
             tokio::task::yield_now().await;
         }
         calls
     };
     let began = Instant::now();
-    let (error, calls) = tokio::join!(spin, others);
+    let (error, calls) = tokio::join!(spun, others);
     assert!(
         matches!(error, CallError::Time { limit: SHORT, .. }),
         "{error}"
@@ -70,16 +70,13 @@ async fn an_endless_loop_costs_nobody_else_on_its_thread() {
 
 #[tokio::test]
 async fn a_guest_that_shares_its_thread_is_charged_for_its_own_time_only() {
-    let mut spinning = doing(
-        "loop",
-        PluginLimits {
-            time: 4 * SHORT,
-            ..WIDE
-        },
-    )
+    let mut spinning = hostile(PluginLimits {
+        time: 4 * SHORT,
+        ..WIDE
+    })
     .await;
-    let mut short = doing("loop", SHORT_TIME).await;
-    let batch = messages(&["x"]);
+    let mut short = hostile(SHORT_TIME).await;
+    let batch = messages(&["spin"]);
     let began = Instant::now();
     let (_, (error, took)) = tokio::join!(spinning.handle(&batch), async {
         let error = short.handle(&batch).await.unwrap_err();
@@ -93,7 +90,7 @@ async fn a_guest_that_shares_its_thread_is_charged_for_its_own_time_only() {
 #[tokio::test]
 async fn a_sleeping_guest_is_ended_by_the_bound_on_waiting() {
     let began = Instant::now();
-    let error = fails("sleep", SHORT_WAIT).await;
+    let error = fails("sleep 3600000", SHORT_WAIT).await;
     assert!(
         matches!(error, CallError::Wait { limit: SHORT, .. }),
         "{error}"
@@ -112,15 +109,15 @@ async fn waiting_is_no_running_and_running_is_no_waiting() {
         time: Duration::from_millis(60),
         ..WIDE
     };
-    let mut napping = doing("naps", tight).await;
-    reply(&mut *napping, &messages(&["x"])).await;
+    let mut napping = hostile(tight).await;
+    reply(&mut *napping, &messages(&["sleep 2"; 50])).await;
     // A spinning guest does not wait.
     let limits = PluginLimits {
         time: 2 * SHORT,
         wait: Duration::from_millis(20),
         ..WIDE
     };
-    let error = fails("loop", limits).await;
+    let error = fails("spin", limits).await;
     assert!(matches!(error, CallError::Time { .. }), "{error}");
 }
 
@@ -148,7 +145,7 @@ async fn growth_past_the_limit_is_told_in_bytes() {
 #[tokio::test]
 async fn a_guest_that_starts_larger_than_its_limit_does_not_start() {
     let error = prepare(
-        "batch-full",
+        "hostile",
         "{}",
         PluginLimits {
             memory: MIB / 2,
@@ -164,61 +161,68 @@ async fn a_guest_that_starts_larger_than_its_limit_does_not_start() {
 async fn endless_recursion_and_exit_are_traps() {
     let error = fails("recurse", WIDE).await;
     assert!(matches!(error, CallError::Trap { .. }), "{error}");
-    let error = fails("exit", WIDE).await;
+    let error = fails("exit 3", WIDE).await;
     assert!(matches!(error, CallError::Trap { .. }), "{error}");
     assert!(error.to_string().contains("exit"), "{error}");
 }
 
 #[tokio::test]
 async fn a_reply_larger_than_the_host_takes_is_refused() {
-    let error = fails("huge-reply", WIDE).await;
+    let error = fails("huge 65", WIDE).await;
     assert!(matches!(error, CallError::ReplySize { .. }), "{error}");
-    let plugin = prepare("message-full", "{}", WIDE).await.unwrap();
-    let mut instance = plugin.instantiate("s/0").await.unwrap();
+    let mut instance = instance("message-full", WIDE).await;
     let error = instance.handle(&messages(&["large"; 9])).await.unwrap_err();
     assert!(matches!(error, CallError::ReplySize { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_reply_that_does_not_fit_its_batch_is_found() {
-    let batch = messages(&["x"]);
-    let error = fails("wrong-ends", WIDE).await;
-    assert!(
-        matches!(error, CallError::Reply(InvalidReply::Column { .. })),
-        "{error}"
-    );
-    let mut instance = doing("wrong-index", WIDE).await;
-    let answer = reply(&mut *instance, &batch).await;
-    let wrong = InvalidReply::Index {
-        index: 1,
-        messages: 1,
-    };
-    assert_eq!(answer.check(1, |_| false), Err(wrong));
-    // A release of what was never held is the host's to drop.
-    let mut instance = doing("forged-release", WIDE).await;
-    let answer = reply(&mut *instance, &batch).await;
-    assert_eq!(answer.releases[0].id, 99);
+async fn every_forged_reply_is_found() {
+    for forged in ["data-ends", "data-order", "data-left", "key-count"] {
+        let error = fails(&format!("forge {forged}"), WIDE).await;
+        assert!(
+            matches!(error, CallError::Reply(InvalidReply::Column { .. })),
+            "{forged}: {error}"
+        );
+    }
+    for forged in [
+        "failure-index",
+        "failure-twice",
+        "hold-index",
+        "hold-twice",
+        "hold-two-ids",
+        "hold-and-fail",
+        "release-twice",
+        "source",
+        "output",
+        "output-count",
+        "key-utf8",
+        "source-count",
+    ] {
+        let mut instance = hostile(WIDE).await;
+        let command = format!("forge {forged}");
+        let answer = reply(&mut *instance, &messages(&[&command])).await;
+        assert!(answer.check(1, |_| false).is_err(), "{forged}: {answer:?}");
+    }
 }
 
 #[tokio::test]
 async fn nobody_enters_an_instance_that_was_lost() {
-    let batch = messages(&["x"]);
-    let mut instance = doing("panic", WIDE).await;
-    instance.handle(&batch).await.unwrap_err();
-    let again = instance.handle(&batch).await.unwrap_err();
+    let mut instance = hostile(WIDE).await;
+    instance.handle(&messages(&["panic"])).await.unwrap_err();
+    let again = instance.handle(&messages(&["echo x"])).await.unwrap_err();
     assert!(again.to_string().contains("lost"), "{again}");
     // A fresh one takes its place.
-    let mut fresh = doing("echo", WIDE).await;
-    reply(&mut *fresh, &batch).await;
+    let mut fresh = hostile(WIDE).await;
+    reply(&mut *fresh, &messages(&["echo x"])).await;
 }
 
 #[tokio::test]
 async fn a_cancelled_call_loses_the_instance_and_nothing_else() {
-    let batch = messages(&["x"]);
-    for what in ["loop", "sleep"] {
-        let mut instance = doing(what, WIDE).await;
+    for command in ["spin", "sleep 3600000"] {
+        let batch = messages(&[command]);
+        let mut instance = hostile(WIDE).await;
         let cancelled = tokio::time::timeout(SHORT, instance.handle(&batch)).await;
-        assert!(cancelled.is_err(), "{what} ended by itself");
+        assert!(cancelled.is_err(), "{command} ended by itself");
         let again = instance.handle(&batch).await.unwrap_err();
         assert!(again.to_string().contains("lost"), "{again}");
     }
@@ -237,38 +241,54 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
 
 #[tokio::test]
 async fn a_flood_of_lines_is_cut_and_harms_nobody() {
-    for what in ["log-flood", "stderr-flood", "stderr-line"] {
+    for command in ["log 100000", "stderr 100000", "stdout 100000"] {
         let lines = Arc::new(AtomicUsize::new(0));
         let subscriber = tracing_subscriber::registry().with(Lines(Arc::clone(&lines)));
         let _scope = tracing::subscriber::set_default(subscriber);
         let began = Instant::now();
-        let mut instance = doing(what, WIDE).await;
-        reply(&mut *instance, &messages(&["x"])).await;
+        let mut instance = hostile(WIDE).await;
+        reply(&mut *instance, &messages(&[command])).await;
         drop(instance);
         let (lines, took) = (lines.load(Ordering::Relaxed), began.elapsed());
         let most = 210 + 60 * usize::try_from(took.as_secs() + 1).unwrap();
         assert!(
             (1..=most).contains(&lines),
-            "{what}: {lines} lines in {took:?}"
+            "{command}: {lines} lines in {took:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn an_argument_larger_than_the_host_takes_is_a_trap() {
-    let error = fails("log-huge", WIDE).await;
+    let error = fails("log-long 65", WIDE).await;
     assert!(matches!(error, CallError::Trap { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn counters_are_bounded_in_number() {
-    let plugin = prepare("batch-full", r#"{"do":"count"}"#, WIDE)
-        .await
-        .unwrap();
+    let plugin = prepare("hostile", "{}", WIDE).await.unwrap();
     let mut instance = plugin.instantiate("s/0").await.unwrap();
-    reply(&mut *instance, &messages(&["x", "y"])).await;
+    let batch = messages(&[
+        "count-named seen",
+        "count 1000",
+        "count-named seen",
+        "count-named Not-A-Name",
+    ]);
+    reply(&mut *instance, &batch).await;
     let counters = plugin.counters();
     assert_eq!(counters["seen"], 2);
     assert!(counters.len() < 100, "{}", counters.len());
     assert!(counters["refused"] > 900);
+}
+
+#[tokio::test]
+async fn a_guest_reaches_nothing_of_the_world_outside() {
+    let mut instance = hostile(WIDE).await;
+    let answer = reply(&mut *instance, &messages(&["reach"])).await;
+    let seen: serde_json::Value =
+        serde_json::from_slice(answer.emissions.data.get(0).unwrap()).unwrap();
+    let nothing = serde_json::json!({
+        "env": 0, "args": 0, "root": null, "file": false, "network": false, "name": null,
+    });
+    assert_eq!(seen, nothing);
 }

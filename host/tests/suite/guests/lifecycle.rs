@@ -8,7 +8,7 @@ use bytes::Bytes;
 use shardwright::adapters::{CacheDir, InvalidEngine, WasmtimeRuntime, WasmtimeSettings};
 use shardwright::ports::{CallError, PluginRuntime, PrepareError};
 
-use super::fixture::{WIDE, guest, messages, prepare, reply, runtime, spec};
+use super::fixture::{WIDE, emitted, guest, messages, prepare, reply, runtime, spec};
 
 const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const EMPTY_MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -47,11 +47,11 @@ async fn an_import_that_is_not_granted_is_refused_by_name() {
 #[tokio::test]
 async fn a_refused_configuration_names_every_problem() {
     let Err(PrepareError::Config { problems }) =
-        prepare("batch-full", r#"{"do":"refuse"}"#, WIDE).await
+        prepare("hostile", r#"{"configure":"invalid"}"#, WIDE).await
     else {
         panic!("the configuration was taken");
     };
-    assert_eq!(problems, ["/do: not this", "nor that"]);
+    assert_eq!(problems, ["/configure: refused, as it asks"]);
     let Err(PrepareError::Config { problems }) = prepare("message-full", "7", WIDE).await else {
         panic!("the configuration was taken");
     };
@@ -61,7 +61,7 @@ async fn a_refused_configuration_names_every_problem() {
 #[tokio::test]
 async fn a_plugin_that_cannot_start_says_why() {
     let Err(PrepareError::Start(CallError::Trap { stderr, .. })) =
-        prepare("batch-full", r#"{"do":"panic-at-start"}"#, WIDE).await
+        prepare("hostile", r#"{"configure":"panic it cannot start"}"#, WIDE).await
     else {
         panic!("it started");
     };
@@ -89,7 +89,7 @@ fn only_file(dir: &Path) -> PathBuf {
 async fn a_component_is_compiled_once_for_all_starts() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("cache");
-    let bytes = guest("batch-full");
+    let bytes = guest("hostile");
     with_cache(&dir)
         .prepare(spec(bytes.clone(), "{}", WIDE))
         .await
@@ -97,7 +97,7 @@ async fn a_component_is_compiled_once_for_all_starts() {
     let written = fs::metadata(only_file(&dir)).unwrap();
     assert_eq!(written.mode() & 0o777, 0o600);
     let plugin = with_cache(&dir)
-        .prepare(spec(bytes.clone(), r#"{"do":"echo"}"#, WIDE))
+        .prepare(spec(bytes.clone(), "{}", WIDE))
         .await
         .unwrap();
     // A second compilation would have put another file in its place.
@@ -163,7 +163,7 @@ async fn a_full_pool_names_its_setting_and_has_room_again() {
     let root = tempfile::tempdir().unwrap();
     let runtime = with_cache(&root.path().join("cache"));
     let plugin = runtime
-        .prepare(spec(guest("batch-full"), "{}", WIDE))
+        .prepare(spec(guest("hostile"), "{}", WIDE))
         .await
         .unwrap();
     let mut instances = Vec::new();
@@ -185,7 +185,7 @@ async fn a_full_pool_names_its_setting_and_has_room_again() {
 #[tokio::test]
 async fn more_instances_than_the_pool_has_are_refused_before_anything_runs() {
     let root = tempfile::tempdir().unwrap();
-    let mut spec = spec(guest("batch-full"), "{}", WIDE);
+    let mut spec = spec(guest("hostile"), "{}", WIDE);
     spec.instances = 5;
     let Err(full) = with_cache(&root.path().join("cache")).prepare(spec).await else {
         panic!("there was room for more");
@@ -206,16 +206,14 @@ async fn more_instances_than_the_pool_has_are_refused_before_anything_runs() {
 
 #[tokio::test]
 async fn a_hundred_instances_live_side_by_side() {
-    let plugin = prepare("batch-full", r#"{"do":"echo"}"#, WIDE)
-        .await
-        .unwrap();
+    let plugin = prepare("hostile", "{}", WIDE).await.unwrap();
     let mut instances = Vec::new();
     for n in 0..100 {
         instances.push(plugin.instantiate(&format!("s/{n}")).await.unwrap());
     }
     for (n, instance) in instances.iter_mut().enumerate() {
-        let payload = n.to_string();
-        let answer = reply(&mut **instance, &messages(&[&payload])).await;
-        assert_eq!(answer.emissions.data.get(0), Some(payload.as_bytes()));
+        let command = format!("echo {n}");
+        let answer = reply(&mut **instance, &messages(&[&command])).await;
+        assert_eq!(emitted(&answer), [n.to_string()]);
     }
 }

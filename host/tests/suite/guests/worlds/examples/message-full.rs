@@ -8,12 +8,12 @@ use exports::shardwright::plugin::message_handler::{self, Emission, Message};
 use shardwright::plugin::types::{Columns, Failure, RetryLater};
 use shardwright::plugin::{config, log, metrics};
 
-struct Hostile;
+struct Talker;
 
-impl describe::Guest for Hostile {
+impl describe::Guest for Talker {
     fn describe() -> Result<Description, Failure> {
         Ok(Description {
-            name: "hostile-message".into(),
+            name: "talker".into(),
             version: "1.2.3".into(),
             config_schema: None,
             outputs: Vec::new(),
@@ -22,7 +22,7 @@ impl describe::Guest for Hostile {
     }
 }
 
-impl configure::Guest for Hostile {
+impl configure::Guest for Talker {
     fn configure(config: String) -> Result<(), ConfigError> {
         if config.starts_with('{') {
             Ok(())
@@ -32,18 +32,18 @@ impl configure::Guest for Hostile {
     }
 }
 
-impl message_handler::Guest for Hostile {
+impl message_handler::Guest for Talker {
     fn handle(message: Message) -> Result<Vec<Emission>, Failure> {
         metrics::count("called", 1);
         let text = String::from_utf8_lossy(&message.data);
         log::write(log::Level::Debug, &text);
-        hostile::act(&text);
-        let emit = |data: &str, key: Option<&str>, output: Option<&str>| Emission {
+            let emit = |data: &str, key: Option<&str>, output: Option<&str>| Emission {
             data: data.into(),
             key: key.map(str::to_owned),
             output: output.map(str::to_owned),
         };
         match &*text {
+            "panic" => panic!("this is what it says"),
             "retry" => Err(Failure::Retry(RetryLater {
                 after_ms: Some(250),
                 reason: "busy".into(),
@@ -71,4 +71,4 @@ impl message_handler::Guest for Hostile {
     }
 }
 
-export!(Hostile);
+export!(Talker);
