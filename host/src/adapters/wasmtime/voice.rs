@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::limits::{COUNTER_NAME_BYTES, COUNTERS, LINE_BYTES, LINES_BURST, LINES_PER_SECOND};
+
+/// How often it is told that lines were cut: a flood must not be answered with another.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How loud a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ struct Bucket {
     filled: Instant,
     /// Lines cut since that was last told.
     cut: u64,
+    /// When it was last told.
+    told: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +47,16 @@ struct Counters {
 }
 
 impl Bucket {
-    /// Takes a token; the answer is the number of lines that were cut before.
+    fn full(now: Instant) -> Self {
+        Self {
+            tokens: f64::from(LINES_BURST),
+            filled: now,
+            cut: 0,
+            told: now,
+        }
+    }
+
+    /// Takes a token; the answer is the number of cut lines that are to be told now.
     fn admit(&mut self, now: Instant) -> Option<u64> {
         let refill =
             now.saturating_duration_since(self.filled).as_secs_f64() * f64::from(LINES_PER_SECOND);
@@ -53,6 +67,10 @@ impl Bucket {
             return None;
         }
         self.tokens -= 1.0;
+        if self.cut == 0 || now.saturating_duration_since(self.told) < TELL_EVERY {
+            return Some(0);
+        }
+        self.told = now;
         Some(std::mem::take(&mut self.cut))
     }
 }
@@ -61,11 +79,7 @@ impl Voice {
     pub(super) fn new(label: Arc<str>) -> Self {
         Self {
             label,
-            bucket: Mutex::new(Bucket {
-                tokens: f64::from(LINES_BURST),
-                filled: Instant::now(),
-                cut: 0,
-            }),
+            bucket: Mutex::new(Bucket::full(Instant::now())),
             counters: Mutex::default(),
         }
     }
@@ -164,22 +178,12 @@ fn printable(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    fn bucket() -> Bucket {
-        Bucket {
-            tokens: f64::from(LINES_BURST),
-            filled: Instant::now(),
-            cut: 0,
-        }
-    }
 
     #[test]
     fn a_flood_is_cut_and_the_cut_is_told_with_the_next_line() {
-        let mut bucket = bucket();
-        let start = bucket.filled;
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
         let admitted = (0..1_000).filter(|_| bucket.admit(start).is_some()).count();
         assert_eq!(admitted, LINES_BURST as usize);
         let later = start + Duration::from_secs(1);
@@ -189,8 +193,8 @@ mod tests {
 
     #[test]
     fn in_the_long_run_a_plugin_logs_at_its_rate() {
-        let mut bucket = bucket();
-        let start = bucket.filled;
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
         let admitted = (0..60_000)
             .filter(|ms| bucket.admit(start + Duration::from_millis(*ms)).is_some())
             .count();

@@ -125,7 +125,7 @@ async fn waiting_is_no_running_and_running_is_no_waiting() {
 async fn growth_past_the_limit_is_told_in_bytes() {
     let limit = 16 * MIB;
     let error = fails(
-        "grow",
+        "allocate",
         PluginLimits {
             memory: limit,
             ..WIDE
@@ -191,7 +191,6 @@ async fn every_forged_reply_is_found() {
         "hold-twice",
         "hold-two-ids",
         "hold-and-fail",
-        "release-twice",
         "source",
         "output",
         "output-count",
@@ -250,7 +249,7 @@ async fn a_flood_of_lines_is_cut_and_harms_nobody() {
         reply(&mut *instance, &messages(&[command])).await;
         drop(instance);
         let (lines, took) = (lines.load(Ordering::Relaxed), began.elapsed());
-        let most = 210 + 60 * usize::try_from(took.as_secs() + 1).unwrap();
+        let most = 210 + 55 * usize::try_from(took.as_secs() + 1).unwrap();
         assert!(
             (1..=most).contains(&lines),
             "{command}: {lines} lines in {took:?}"

@@ -104,7 +104,7 @@ async fn a_component_is_compiled_once_for_all_starts() {
     assert_eq!(fs::metadata(only_file(&dir)).unwrap().ino(), written.ino());
     let mut instance = plugin.instantiate("s/0").await.unwrap();
     assert_eq!(
-        reply(&mut *instance, &messages(&["x"]))
+        reply(&mut *instance, &messages(&["echo x"]))
             .await
             .emissions
             .len(),
