@@ -15,6 +15,7 @@ use crate::message::{Emissions, Failure, InvalidReply, Messages, Reply, SOURCE_C
 use crate::window::Slot;
 
 mod deliver;
+mod gate;
 mod origin;
 mod route;
 mod state;
@@ -22,9 +23,10 @@ mod state;
 mod tests;
 
 pub use deliver::Delivery;
+use gate::Call;
 pub use route::{Destination, Routes};
 pub use state::LaneState;
-use state::{Outstanding, Source};
+use state::{Emitted, Held, Outstanding, Source};
 
 /// Where something came from: one unit of the run, or several.
 #[derive(Clone, Debug)]
@@ -48,6 +50,18 @@ struct Outgoing {
     origin: Origin,
     n: u32,
     payload: Payload,
+    key: KeyFrom,
+}
+
+/// Where an emission's key is.
+#[derive(Clone, Debug)]
+enum KeyFrom {
+    /// In the emission itself.
+    Emission,
+    /// It has none, and takes that of this message of the batch.
+    Message(u32),
+    /// It has none, and takes this one: that of its source as the step that emits saw it.
+    Source(Box<str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +75,17 @@ enum UnitState {
 struct Unit {
     state: UnitState,
     holds: u32,
-    emitted: u32,
+    emitted: Emitted,
+}
+
+impl Unit {
+    fn new(holds: u32, emitted: Emitted) -> Self {
+        Self {
+            state: UnitState::Live,
+            holds,
+            emitted,
+        }
+    }
 }
 
 /// What a run came to.
@@ -86,6 +110,8 @@ pub struct Run<'a> {
     /// Those beyond the batch.
     released: Vec<Source>,
     groups: Vec<Vec<u32>>,
+    /// Groups for which something was emitted.
+    gating: Vec<u32>,
     verdicts: BTreeMap<u32, Verdict>,
     replies: Vec<Emissions>,
     outgoing: Vec<Outgoing>,
@@ -114,11 +140,7 @@ impl<'a> Run<'a> {
     pub fn new(batch: &'a Batch, state: &'a mut LaneState, routes: &'a Routes) -> Self {
         state.tries += 1;
         let units = (0..batch.len())
-            .map(|_| Unit {
-                state: UnitState::Live,
-                holds: 0,
-                emitted: 0,
-            })
+            .map(|_| Unit::new(0, Emitted::default()))
             .collect();
         let mut run = Self {
             batch,
@@ -128,6 +150,7 @@ impl<'a> Run<'a> {
             units,
             released: Vec::new(),
             groups: Vec::new(),
+            gating: Vec::new(),
             verdicts: BTreeMap::new(),
             replies: Vec::new(),
             outgoing: Vec::new(),
@@ -138,7 +161,12 @@ impl<'a> Run<'a> {
         };
         if let Some(sink) = routes.mirror() {
             for index in 0..batch.len() as u32 {
-                run.emit(sink, Origin::Unit(index), Payload::Message(index));
+                run.emit(
+                    sink,
+                    Origin::Unit(index),
+                    Payload::Message(index),
+                    KeyFrom::Message(index),
+                );
             }
         }
         run
@@ -183,59 +211,71 @@ impl<'a> Run<'a> {
                 Reply::default()
             }
         };
+        let mut call = Call::new(&reply);
         for (index, failure) in reply.failures {
             self.fail(&origin_of(index as usize), failure);
         }
-        let releases: Vec<Origin> = reply
+        let releases: Vec<(Origin, Box<str>)> = reply
             .releases
             .into_iter()
             .map(|release| {
-                let origin = self.release(step, release.id);
-                if let Some(failure) = release.failure {
-                    self.fail(&origin, failure);
+                let (origin, key) = self.release(step, release.id);
+                match release.failure {
+                    Some(failure) => self.fail(&origin, failure),
+                    None => call.acks_release(&origin),
                 }
-                origin
+                (origin, key)
             })
             .collect();
-        let any_discarded = self.discard_later_of_failed_keys();
+        self.discard_later_of_failed_keys();
         for hold in reply.holds {
-            self.hold(step, hold.id, &origin_of(hold.index as usize));
+            self.hold(
+                step,
+                hold.id,
+                hold.index as usize,
+                &origin_of(hold.index as usize),
+            );
         }
         let mut next = Messages::default();
         let mut next_origins = Vec::new();
         let emissions = reply.emissions;
         let reply_index = self.replies.len() as u32;
-        let mut call = None;
         for index in 0..emissions.len() {
-            let origin = match emissions.sources.get(index) {
-                Some(&SOURCE_CALL) | None => {
-                    let origin = call.get_or_insert_with(|| {
-                        self.whole_call(messages, &origin_of, &releases, any_discarded)
-                    });
-                    origin.clone()
-                }
-                Some(&from) if (from as usize) < messages => origin_of(from as usize),
-                Some(&from) => releases
-                    .get(from as usize - messages)
-                    .cloned()
-                    .unwrap_or(Origin::Nothing),
+            let from = emissions.sources.get(index).copied();
+            let release =
+                from.and_then(|from| releases.get((from as usize).wrapping_sub(messages)));
+            let origin = match (from, release) {
+                (Some(SOURCE_CALL) | None, _) => self.whole_call(&mut call, messages, &origin_of),
+                (Some(_), Some((origin, _))) => origin.clone(),
+                (Some(from), None) => origin_of(from as usize),
             };
+            if let Origin::Units(group) = origin {
+                self.gating.push(group);
+            }
             if !self.is_live(&origin) {
                 continue;
             }
+            let key = match emissions.keys.get(index) {
+                Some(own) if !own.is_empty() => KeyFrom::Emission,
+                _ => match (from, release, releases.first()) {
+                    (Some(SOURCE_CALL) | None, _, first) if messages == 0 => {
+                        KeyFrom::Source(first.map(|(_, key)| key.clone()).unwrap_or_default())
+                    }
+                    (Some(SOURCE_CALL) | None, _, _) => self.key_of_message(0),
+                    (Some(_), Some((_, key)), _) => KeyFrom::Source(key.clone()),
+                    (Some(from), None, _) => self.key_of_message(from),
+                },
+            };
             match self.routes.destination(step, emissions.output(index)) {
                 Some(Destination::Sink(sink)) => {
-                    self.emit(
-                        sink,
-                        origin,
-                        Payload::Emission {
-                            reply: reply_index,
-                            index: index as u32,
-                        },
-                    );
+                    let payload = Payload::Emission {
+                        reply: reply_index,
+                        index: index as u32,
+                    };
+                    self.emit(sink, origin, payload, key);
                 }
                 Some(Destination::NextStep) => {
-                    self.push_next(&mut next, &emissions, index, &origin);
+                    self.push_next(&mut next, &emissions, index, &origin, &key);
                     next_origins.push(origin);
                 }
                 None => {
@@ -251,41 +291,42 @@ impl<'a> Run<'a> {
         self.messages = next;
         self.origins = next_origins;
         self.step += 1;
+        self.spread_failures();
     }
 
-    fn push_next(&self, next: &mut Messages, emissions: &Emissions, index: usize, origin: &Origin) {
+    fn push_next(
+        &self,
+        next: &mut Messages,
+        emissions: &Emissions,
+        index: usize,
+        origin: &Origin,
+        key: &KeyFrom,
+    ) {
         let unit = self.first_unit(origin);
         let (sequence, sub) = self.place(unit);
         next.data
             .push(emissions.data.get(index).unwrap_or_default());
         next.keys
-            .push(self.key_of(origin, emissions, index).as_bytes());
+            .push(self.key_text(key, emissions, index).as_bytes());
         next.sequence_numbers.push(sequence.as_bytes());
         next.sub_sequence_numbers.push(sub);
-        next.arrival_times.push(
-            self.batch
-                .messages
-                .arrival_times
-                .get(unit as usize)
-                .copied()
-                .unwrap_or_default(),
-        );
+        next.arrival_times.push(self.arrival(unit));
     }
 
-    fn emit(&mut self, sink: u32, origin: Origin, payload: Payload) {
+    fn emit(&mut self, sink: u32, origin: Origin, payload: Payload, key: KeyFrom) {
         let first = self.first_unit(&origin) as usize;
-        let n = match self.units.get_mut(first) {
-            Some(unit) => {
-                unit.emitted += 1;
-                unit.emitted - 1
-            }
-            None => self.outgoing.len() as u32,
+        let n = match (self.units.get_mut(first), &origin) {
+            // What comes of one message is numbered alike in whatever batch it runs.
+            (Some(unit), Origin::Unit(_)) => next_number(&mut unit.emitted.alone),
+            (Some(unit), _) => next_number(&mut unit.emitted.shared),
+            (None, _) => self.outgoing.len() as u32,
         };
         self.outgoing.push(Outgoing {
             sink,
             origin,
             n,
             payload,
+            key,
         });
     }
 
@@ -322,71 +363,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Messages that follow one of their key which is to be tried again run again after it.
-    fn discard_later_of_failed_keys(&mut self) -> bool {
-        let failed: Vec<u32> = self
-            .verdicts
-            .iter()
-            .filter(|(unit, verdict)| {
-                (**unit as usize) < self.batch.len() && matches!(verdict, Verdict::Retry { .. })
-            })
-            .map(|(unit, _)| *unit)
-            .collect();
-        if failed.is_empty() {
-            return false;
-        }
-        let mut first = BTreeMap::new();
-        for unit in failed {
-            if let Some(&key) = self.batch.key_hashes.get(unit as usize) {
-                first.entry(key).or_insert(unit);
-            }
-        }
-        let later: Vec<u32> = (0..self.batch.len() as u32)
-            .filter(|unit| {
-                let key = self.batch.key_hashes.get(*unit as usize);
-                key.and_then(|key| first.get(key))
-                    .is_some_and(|first| first < unit)
-            })
-            .collect();
-        for &unit in &later {
-            self.set_verdict(unit, Verdict::Again);
-        }
-        !later.is_empty()
-    }
-
-    /// All that this call acks. If some of its messages were discarded, an emission that speaks for all of them cannot be
-    /// told apart from them: then everything it gates runs again.
-    fn whole_call(
-        &mut self,
-        messages: usize,
-        origin_of: &impl Fn(usize) -> Origin,
-        releases: &[Origin],
-        any_discarded: bool,
-    ) -> Origin {
-        let mut units: Vec<u32> = Vec::new();
-        for origin in (0..messages).map(origin_of).chain(releases.iter().cloned()) {
-            units.extend(self.units_of(&origin));
-        }
-        units.sort_unstable();
-        units.dedup();
-        units.retain(|unit| {
-            self.units
-                .get(*unit as usize)
-                .is_some_and(|unit| unit.state == UnitState::Live && unit.holds == 0)
-        });
-        if any_discarded {
-            for unit in units {
-                self.set_verdict(unit, Verdict::Again);
-            }
-            return Origin::Nothing;
-        }
-        if units.is_empty() {
-            return Origin::Nothing;
-        }
-        self.groups.push(units);
-        Origin::Units(self.groups.len() as u32 - 1)
-    }
-
     /// Ends the run: emissions that are still in it count as delivered.
     pub fn finish(mut self) -> Outcome {
         let batch = self.batch.len();
@@ -394,7 +370,7 @@ impl<'a> Run<'a> {
         for index in 0..batch {
             let unit = index as u32;
             let verdict = self.verdicts.remove(&unit);
-            let holds = self.units.get(index).map_or(0, |unit| unit.holds);
+            let (holds, emitted) = self.left_of(index);
             let slot = self.batch.slots.get(index).copied();
             match (verdict, slot) {
                 (Some(verdict), _) => verdicts.push((index, verdict)),
@@ -402,8 +378,16 @@ impl<'a> Run<'a> {
                     self.state.outstanding.insert(
                         slot,
                         Outstanding {
+                            key_hash: self
+                                .batch
+                                .key_hashes
+                                .get(index)
+                                .copied()
+                                .unwrap_or_default(),
                             holds,
                             attempt: self.attempt,
+                            emitted,
+                            is_out: false,
                         },
                     );
                     verdicts.push((index, Verdict::Held));
@@ -414,12 +398,15 @@ impl<'a> Run<'a> {
         let mut released = Vec::new();
         for (index, source) in self.released.iter().enumerate() {
             let unit = (batch + index) as u32;
-            let holds = self.units.get(batch + index).map_or(0, |unit| unit.holds);
+            let (holds, emitted) = self.left_of(batch + index);
             let verdict = self.verdicts.remove(&unit);
             if verdict.is_none() && holds > 0 {
                 let outstanding = Outstanding {
+                    key_hash: source.key_hash,
                     holds,
                     attempt: source.attempt,
+                    emitted,
+                    is_out: false,
                 };
                 self.state.outstanding.insert(source.slot, outstanding);
                 continue;
@@ -433,4 +420,15 @@ impl<'a> Run<'a> {
             unknown_releases: self.unknown_releases,
         }
     }
+
+    fn left_of(&self, unit: usize) -> (u32, Emitted) {
+        self.units
+            .get(unit)
+            .map_or_else(Default::default, |unit| (unit.holds, unit.emitted))
+    }
+}
+
+fn next_number(next: &mut u32) -> u32 {
+    *next += 1;
+    *next - 1
 }

@@ -1,6 +1,6 @@
 //! What a run has for the sinks.
 
-use super::{Cause, Emissions, Origin, Outgoing, Payload, Run, Verdict};
+use super::{Cause, Emissions, KeyFrom, Origin, Outgoing, Payload, Run, Verdict};
 
 /// An emission that is ready to go.
 #[derive(Clone, Copy, Debug)]
@@ -20,24 +20,27 @@ pub struct Delivery<'a> {
 }
 
 impl Run<'_> {
-    /// An emission without a key of its own takes that of its source.
-    pub(super) fn key_of<'b>(
+    /// The key of a message as the step that is next sees it.
+    pub(super) fn key_of_message(&self, index: u32) -> KeyFrom {
+        if self.step == 0 {
+            return KeyFrom::Message(index);
+        }
+        let key = self.messages.keys.get(index as usize).unwrap_or_default();
+        KeyFrom::Source(std::str::from_utf8(key).unwrap_or_default().into())
+    }
+
+    pub(super) fn key_text<'b>(
         &'b self,
-        origin: &Origin,
+        key: &'b KeyFrom,
         emissions: &'b Emissions,
         index: usize,
     ) -> &'b str {
-        let own = emissions.keys.get(index).unwrap_or_default();
-        let key = if own.is_empty() {
-            self.batch
-                .messages
-                .keys
-                .get(self.first_unit(origin) as usize)
-                .unwrap_or_default()
-        } else {
-            own
+        let bytes = match key {
+            KeyFrom::Emission => emissions.keys.get(index),
+            KeyFrom::Message(message) => self.batch.messages.keys.get(*message as usize),
+            KeyFrom::Source(key) => return key,
         };
-        std::str::from_utf8(key).unwrap_or_default()
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 
     /// What goes to a sink, in order. Emissions of messages that failed meanwhile are left out.
@@ -78,7 +81,7 @@ impl Run<'_> {
             }
             Payload::Emission { reply, index } => match self.replies.get(reply as usize) {
                 Some(emissions) => (
-                    self.key_of(&outgoing.origin, emissions, index as usize),
+                    self.key_text(&outgoing.key, emissions, index as usize),
                     emissions.data.get(index as usize).unwrap_or_default(),
                 ),
                 None => ("", &[][..]),
@@ -117,5 +120,6 @@ impl Run<'_> {
         for unit in units {
             self.set_verdict(unit, Verdict::Reject(cause.clone()));
         }
+        self.spread_failures();
     }
 }

@@ -1,11 +1,13 @@
 //! Where the things in a run came from: messages of the batch, and messages that an earlier run left held.
 
-use super::{Origin, Run, Source, Unit, UnitState};
+use super::{Held, Origin, Run, Source, Unit, UnitState};
 use crate::window::Slot;
 
 impl Run<'_> {
-    pub(super) fn hold(&mut self, step: usize, id: u64, origin: &Origin) {
+    pub(super) fn hold(&mut self, step: usize, id: u64, message: usize, origin: &Origin) {
         let mut sources = Vec::new();
+        let key = self.messages().keys.get(message).unwrap_or_default();
+        let key: Box<str> = std::str::from_utf8(key).unwrap_or_default().into();
         let units: Vec<u32> = self.units_of(origin).collect();
         for index in units {
             let source = self.source(index);
@@ -20,7 +22,7 @@ impl Run<'_> {
             sources.push(source);
         }
         if let Some(held) = self.state.steps.get_mut(step) {
-            held.insert(id, sources);
+            held.insert(id, Held { key, sources });
         }
     }
 
@@ -48,18 +50,20 @@ impl Run<'_> {
                 .unwrap_or_default(),
             attempt: self.attempt,
             place: (sequence.into(), sub),
+            arrival_ms: self.arrival(unit),
         }
     }
 
-    pub(super) fn release(&mut self, step: usize, id: u64) -> Origin {
-        let Some(sources) = self
+    /// What a release stands for, and the key under which the step saw it.
+    pub(super) fn release(&mut self, step: usize, id: u64) -> (Origin, Box<str>) {
+        let Some(Held { key, sources }) = self
             .state
             .steps
             .get_mut(step)
             .and_then(|held| held.remove(&id))
         else {
             self.unknown_releases += 1;
-            return Origin::Nothing;
+            return (Origin::Nothing, Box::default());
         };
         let mut units = Vec::new();
         for source in sources {
@@ -70,14 +74,15 @@ impl Run<'_> {
                 units.push(unit);
             }
         }
-        match units[..] {
+        let origin = match units[..] {
             [] => Origin::Nothing,
             [unit] => Origin::Unit(unit),
             _ => {
                 self.groups.push(units);
                 Origin::Units(self.groups.len() as u32 - 1)
             }
-        }
+        };
+        (origin, key)
     }
 
     /// The unit of something that was held: of this batch if an earlier step of this run held it, else a new one, unless
@@ -101,13 +106,10 @@ impl Run<'_> {
         let known = self
             .state
             .outstanding
-            .get(&source.slot)
+            .get_mut(&source.slot)
             .filter(|known| known.attempt == source.attempt)?;
-        self.units.push(Unit {
-            state: UnitState::Live,
-            holds: known.holds,
-            emitted: 0,
-        });
+        known.is_out = true;
+        self.units.push(Unit::new(known.holds, known.emitted));
         self.released.push(source);
         Some(self.units.len() as u32 - 1)
     }
@@ -135,18 +137,34 @@ impl Run<'_> {
     }
 
     pub(super) fn is_live(&self, origin: &Origin) -> bool {
-        let live = |unit: &u32| {
-            self.units
-                .get(*unit as usize)
-                .is_some_and(|unit| unit.state == UnitState::Live)
-        };
         match origin {
-            Origin::Unit(unit) => live(unit),
+            Origin::Unit(unit) => self.is_live_unit(*unit),
             Origin::Units(group) => self
                 .groups
                 .get(*group as usize)
-                .is_some_and(|units| units.iter().all(live)),
+                .is_some_and(|units| units.iter().all(|unit| self.is_live_unit(*unit))),
             Origin::Nothing => false,
+        }
+    }
+
+    pub(super) fn is_live_unit(&self, unit: u32) -> bool {
+        self.units
+            .get(unit as usize)
+            .is_some_and(|unit| unit.state == UnitState::Live)
+    }
+
+    /// When the stream received a message; 0 if no step asked for that.
+    pub(super) fn arrival(&self, unit: u32) -> i64 {
+        let index = unit as usize;
+        match index
+            .checked_sub(self.batch.len())
+            .and_then(|index| self.released.get(index))
+        {
+            Some(source) => source.arrival_ms,
+            None => {
+                let times = &self.batch.messages.arrival_times;
+                times.get(index).copied().unwrap_or_default()
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::window::Slot;
 /// What the instances of a lane hold: for each step, by the name under which it is held.
 #[derive(Debug, Default)]
 pub struct LaneState {
-    pub(super) steps: Vec<BTreeMap<u64, Vec<Source>>>,
+    pub(super) steps: Vec<BTreeMap<u64, Held>>,
     /// For messages that are held: how often, and in which try.
     pub(super) outstanding: BTreeMap<Slot, Outstanding>,
     pub(super) tries: u64,
@@ -15,8 +15,29 @@ pub struct LaneState {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outstanding {
+    pub(super) key_hash: u64,
     pub(super) holds: u32,
     pub(super) attempt: u64,
+    pub(super) emitted: Emitted,
+    /// Released in a run that has not ended.
+    pub(super) is_out: bool,
+}
+
+/// How many emissions came of a message, over all the runs of one try.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Emitted {
+    /// Of it alone.
+    pub(super) alone: u32,
+    /// Of it as the first of several.
+    pub(super) shared: u32,
+}
+
+/// What is held under one name.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The key under which the step saw it.
+    pub(super) key: Box<str>,
+    pub(super) sources: Vec<Source>,
 }
 
 /// A message of an earlier batch that is still held.
@@ -26,6 +47,7 @@ pub(super) struct Source {
     pub(super) key_hash: u64,
     pub(super) attempt: u64,
     pub(super) place: (Box<str>, u64),
+    pub(super) arrival_ms: i64,
 }
 
 impl LaneState {
@@ -50,23 +72,29 @@ impl LaneState {
         self.outstanding.len()
     }
 
-    /// A step's instance is lost: what it held is to run again. Slots and key hashes, oldest first.
+    /// A step's instance is lost: what it held is to run again, and so is what a run that broke off over it had released.
+    /// Slots and key hashes, oldest first.
     pub fn instance_lost(&mut self, step: usize) -> Vec<(Slot, u64)> {
-        let Some(held) = self.steps.get_mut(step) else {
-            return Vec::new();
-        };
-        let mut lost: Vec<(Slot, u64)> = Vec::new();
-        for source in std::mem::take(held).into_values().flatten() {
-            let is_current = self
-                .outstanding
-                .get(&source.slot)
-                .is_some_and(|known| known.attempt == source.attempt);
-            if is_current {
-                self.outstanding.remove(&source.slot);
-                lost.push((source.slot, source.key_hash));
-            }
+        if let Some(held) = self.steps.get_mut(step) {
+            held.clear();
         }
-        lost.sort_unstable();
+        let mut left: BTreeMap<(Slot, u64), u32> = BTreeMap::new();
+        for source in self
+            .steps
+            .iter()
+            .flat_map(BTreeMap::values)
+            .flat_map(|held| &held.sources)
+        {
+            *left.entry((source.slot, source.attempt)).or_default() += 1;
+        }
+        let mut lost = Vec::new();
+        self.outstanding.retain(|slot, known| {
+            let is_whole = !known.is_out && left.get(&(*slot, known.attempt)) == Some(&known.holds);
+            if !is_whole {
+                lost.push((*slot, known.key_hash));
+            }
+            is_whole
+        });
         lost
     }
 }
