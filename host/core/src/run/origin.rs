@@ -156,16 +156,14 @@ impl Run<'_> {
     /// When the stream received a message; 0 if no step asked for that.
     pub(super) fn arrival(&self, unit: u32) -> i64 {
         let index = unit as usize;
-        match index
+        let released = index
             .checked_sub(self.batch.len())
-            .and_then(|index| self.released.get(index))
-        {
-            Some(source) => source.arrival_ms,
-            None => {
-                let times = &self.batch.messages.arrival_times;
-                times.get(index).copied().unwrap_or_default()
-            }
-        }
+            .and_then(|index| self.released.get(index));
+        let times = &self.batch.messages.arrival_times;
+        released.map_or_else(
+            || times.get(index).copied().unwrap_or_default(),
+            |source| source.arrival_ms,
+        )
     }
 
     pub(super) fn place(&self, unit: u32) -> (&str, u64) {
