@@ -153,7 +153,7 @@ impl Lanes {
             return false;
         };
         lane.wake(now);
-        lane.fill_alone(&mut run);
+        lane.fill_alone(bounds, &mut run);
         if run.is_empty() {
             lane.fill_ready(now, hurry, bounds, &mut run);
         }
@@ -202,8 +202,8 @@ impl Lanes {
                 [alone] => lane.failed(&mut turn, *alone, None, cause),
                 many => {
                     let (front, back) = many.split_at(many.len() / 2);
-                    lane.alone.push_front(back.to_vec());
-                    lane.alone.push_front(front.to_vec());
+                    lane.alone.push_front(back.to_vec().into());
+                    lane.alone.push_front(front.to_vec().into());
                 }
             },
         }

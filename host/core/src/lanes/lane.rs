@@ -1,6 +1,5 @@
 //! One lane: its queues, and the keys that wait.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -51,6 +50,14 @@ impl Parked {
     }
 }
 
+/// A message that has failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    tried: Tried,
+    /// It is not tried again before.
+    not_before: Instant,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     /// First tries, and messages that run again, in order.
@@ -58,10 +65,10 @@ pub(super) struct Lane {
     /// When the oldest message came to `ready`.
     pub(super) since: Option<Instant>,
     /// Halves of batches that crashed, and keys whose turn has come: each runs by itself, before `ready`.
-    pub(super) alone: VecDeque<Vec<Queued>>,
+    pub(super) alone: VecDeque<VecDeque<Queued>>,
     pub(super) parked: BTreeMap<u64, Parked>,
     pub(super) running: Option<Vec<Queued>>,
-    pub(super) tried: BTreeMap<Slot, Tried>,
+    pub(super) tried: BTreeMap<Slot, Trial>,
 }
 
 impl Lane {
@@ -79,19 +86,36 @@ impl Lane {
         }
         due.sort_unstable_by_key(|queued| queued.slot);
         if !due.is_empty() {
-            self.alone.push_back(due);
+            self.alone.push_back(due.into());
         }
     }
 
-    pub(super) fn fill_alone(&mut self, run: &mut Vec<Queued>) {
+    pub(super) fn fill_alone(&mut self, bounds: BatchBounds, run: &mut Vec<Queued>) {
         while run.is_empty() {
-            let Some(set) = self.alone.pop_front() else {
+            let Some(mut set) = self.alone.pop_front() else {
                 return;
             };
-            for queued in set {
-                if !self.park_behind(queued) {
-                    run.push(queued);
-                }
+            self.fill(&mut set, bounds, run);
+            if !set.is_empty() {
+                self.alone.push_front(set);
+            }
+        }
+    }
+
+    /// Moves messages to a run until that is full; those of a parked key go to it instead.
+    fn fill(&mut self, from: &mut VecDeque<Queued>, bounds: BatchBounds, run: &mut Vec<Queued>) {
+        let mut bytes = 0;
+        while run.len() < bounds.records {
+            let Some(&queued) = from.front() else {
+                return;
+            };
+            if !run.is_empty() && bytes + u64::from(queued.bytes) > bounds.bytes {
+                return;
+            }
+            from.pop_front();
+            if !self.park_behind(queued) {
+                bytes += u64::from(queued.bytes);
+                run.push(queued);
             }
         }
     }
@@ -107,20 +131,9 @@ impl Lane {
         if !is_due && !self.is_full(bounds) {
             return;
         }
-        let mut bytes = 0;
-        while run.len() < bounds.records {
-            let Some(&queued) = self.ready.front() else {
-                break;
-            };
-            if !run.is_empty() && bytes + u64::from(queued.bytes) > bounds.bytes {
-                break;
-            }
-            self.ready.pop_front();
-            if !self.park_behind(queued) {
-                bytes += u64::from(queued.bytes);
-                run.push(queued);
-            }
-        }
+        let mut ready = std::mem::take(&mut self.ready);
+        self.fill(&mut ready, bounds, run);
+        self.ready = ready;
         self.since = if self.ready.is_empty() {
             None
         } else {
@@ -141,13 +154,13 @@ impl Lane {
         bytes >= bounds.bytes
     }
 
-    /// Puts a message behind its key if that is parked; not if it is the one the key waits for.
+    /// Puts a message behind its key if that waits for an older one.
     fn park_behind(&mut self, queued: Queued) -> bool {
         if self.parked.is_empty() {
             return false;
         }
         match self.parked.get_mut(&queued.key) {
-            Some(parked) if parked.first.slot != queued.slot => {
+            Some(parked) if parked.first.slot < queued.slot => {
                 parked.insert_behind(queued);
                 true
             }
@@ -193,17 +206,21 @@ impl Lane {
         after: Option<Duration>,
         cause: Cause,
     ) {
-        let tried = self.tried.entry(queued.slot).or_insert(Tried {
-            attempts: 0,
-            since: turn.now,
+        let trial = self.tried.entry(queued.slot).or_insert(Trial {
+            tried: Tried {
+                attempts: 0,
+                since: turn.now,
+            },
+            not_before: turn.now,
         });
-        tried.attempts += 1;
+        trial.tried.attempts += 1;
         // Each message draws its own share of the pause.
         let random = turn
             .random
             .wrapping_add(queued.slot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        match turn.retry.next(turn.now, *tried, after, random) {
+        match turn.retry.next(turn.now, trial.tried, after, random) {
             Next::TryAt(at) => {
+                trial.not_before = at;
                 turn.settled.retries += 1;
                 self.park(queued, at);
             }
@@ -231,7 +248,7 @@ impl Lane {
         let attempts = self
             .tried
             .get(&queued.slot)
-            .map_or(1, |tried| tried.attempts.max(1));
+            .map_or(1, |trial| trial.tried.attempts.max(1));
         let parked = Parked {
             first: queued,
             behind: VecDeque::new(),
@@ -253,23 +270,24 @@ impl Lane {
     /// The key may wait for another message already, since one that was held can fail long after later ones of its key
     /// have run: the older of the two is tried first.
     fn park(&mut self, message: Queued, at: Instant) {
-        let fresh = Parked {
+        match self.parked.get_mut(&message.key) {
+            Some(parked) if parked.first.slot < message.slot => parked.insert_behind(message),
+            _ => self.park_first(message, Wake::At(at)),
+        }
+    }
+
+    /// Makes a message the one that its key waits for. It is older than any that the key waits for already.
+    fn park_first(&mut self, message: Queued, wake: Wake) {
+        let parked = self.parked.entry(message.key).or_insert(Parked {
             first: message,
             behind: VecDeque::new(),
-            wake: Wake::At(at),
-        };
-        let parked = self.parked.entry(message.key).or_insert(fresh);
-        match message.slot.cmp(&parked.first.slot) {
-            Ordering::Equal => parked.wake = Wake::At(at),
-            Ordering::Less => {
-                let other = std::mem::replace(&mut parked.first, message);
-                let wake = std::mem::replace(&mut parked.wake, Wake::At(at));
-                // One that runs, or is being buried, is on its way already.
-                if matches!(wake, Wake::At(_)) {
-                    parked.insert_behind(other);
-                }
-            }
-            Ordering::Greater => parked.insert_behind(message),
+            wake,
+        });
+        let other = std::mem::replace(&mut parked.first, message);
+        let before = std::mem::replace(&mut parked.wake, wake);
+        // One that runs, or is being buried, is on its way already.
+        if other.slot != message.slot && matches!(before, Wake::At(_)) {
+            parked.insert_behind(other);
         }
     }
 
@@ -288,19 +306,37 @@ impl Lane {
         }
     }
 
-    /// Puts messages, in order, in front of everything that the lane has not begun; those of a parked key wait with it.
-    pub(super) fn run_again(&mut self, now: Instant, mut again: Vec<Queued>) {
-        again.retain(|queued| !self.park_behind(*queued));
-        if again.is_empty() {
+    /// Puts messages, in order, in front of everything that the lane has not begun, except those whose key waits for an
+    /// older one, or that are themselves to be tried again later.
+    pub(super) fn run_again(&mut self, now: Instant, again: Vec<Queued>) {
+        let mut front = VecDeque::with_capacity(again.len());
+        for queued in again {
+            let wake = match self.tried.get(&queued.slot) {
+                Some(trial) if trial.not_before > now => Wake::At(trial.not_before),
+                _ => Wake::Running,
+            };
+            match self.parked.get_mut(&queued.key) {
+                Some(parked) if parked.first.slot < queued.slot => parked.insert_behind(queued),
+                Some(parked) if parked.first.slot == queued.slot => front.push_back(queued),
+                // Its key waits for a younger one: this one comes first.
+                Some(_) => {
+                    self.park_first(queued, Wake::Running);
+                    front.push_back(queued);
+                }
+                None if wake == Wake::Running => front.push_back(queued),
+                None => self.park_first(queued, wake),
+            }
+        }
+        if front.is_empty() {
             return;
         }
         if !self.alone.is_empty() {
             // What is cut out of a crashed batch may be younger and of the same key.
-            self.alone.push_front(again);
+            self.alone.push_front(front);
             return;
         }
         self.since.get_or_insert(now);
-        for queued in again.into_iter().rev() {
+        for queued in front.into_iter().rev() {
             self.ready.push_front(queued);
         }
     }
