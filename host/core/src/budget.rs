@@ -48,20 +48,30 @@ impl Budget {
     /// What a read may bring is reserved before it is asked for, so that bytes in flight never pass the limit (BP-1).
     pub fn reserve_read(&mut self, shard: &ShardId) -> bool {
         let free = self.limits.bytes.saturating_sub(self.total.bytes);
-        let held = self.held.get(shard).copied().unwrap_or_default();
-        let is_first = self.waiting.front().is_none_or(|first| first == shard);
-        // A shard with a fair share already leaves the room to those without.
-        let is_fair = held.window.bytes == 0 || held.window.bytes < free;
-        if !is_first || held.reserved > 0 || free < self.answer || !is_fair {
-            if held.reserved == 0 && is_fair && !self.waiting.contains(shard) {
+        let reserved = self.held.get(shard).map_or(0, |held| held.reserved);
+        let is_fair = self.is_fair(shard, free);
+        // One that has become unfair does not hold up those behind it.
+        let is_first = self
+            .waiting
+            .iter()
+            .take_while(|waiting| *waiting != shard)
+            .all(|waiting| !self.is_fair(waiting, free));
+        if !is_first || reserved > 0 || free < self.answer || !is_fair {
+            if reserved == 0 && is_fair && !self.waiting.contains(shard) {
                 self.waiting.push_back(shard.clone());
             }
             return false;
         }
-        self.waiting.pop_front();
+        self.waiting.retain(|waiting| waiting != shard);
         self.total.bytes += self.answer;
         self.held.entry(shard.clone()).or_default().reserved = self.answer;
         true
+    }
+
+    /// A shard with a fair share already leaves the room to those without.
+    fn is_fair(&self, shard: &ShardId, free: u64) -> bool {
+        let held = self.held.get(shard).map_or(0, |held| held.window.bytes);
+        held == 0 || held < free
     }
 
     /// A read is over: what it reserved is given back. Whatever it brought is told with [`settle`](Self::settle), in the
