@@ -270,7 +270,10 @@ impl Consumer {
             ConsumerEvent::Drain => {
                 if self.phase == Phase::Running {
                     self.phase = Phase::Draining;
-                    self.flush = Flush::NotAsked;
+                    // Answers that are still to come count for this stop.
+                    if self.flush == Flush::Done {
+                        self.flush = Flush::NotAsked;
+                    }
                     self.end = None;
                     self.window.close();
                 }
