@@ -164,6 +164,7 @@ impl Window {
                 last_sub: 0,
                 is_aggregate: false,
                 is_opened: false,
+                is_cut: false,
                 unresolved: 0,
                 in_ring: 0,
             });
@@ -436,8 +437,18 @@ impl Window {
     ///
     /// A container that is half admitted never counts as opened, so that the watermark stops inside it.
     pub fn close(&mut self) {
-        self.is_closed = true;
+        if std::mem::replace(&mut self.is_closed, true) {
+            return;
+        }
         let is_front_begun = self.front.take().is_some_and(|front| front.next > 0);
+        if let Some(begun) = self
+            .containers
+            .get_mut(self.opened)
+            .filter(|_| is_front_begun)
+        {
+            begun.is_cut = true;
+            release_if_done(begun, &mut self.bytes);
+        }
         for container in self
             .containers
             .drain(self.opened + usize::from(is_front_begun)..)

@@ -17,6 +17,8 @@ pub(super) struct Container {
     pub(super) last_sub: u32,
     pub(super) is_aggregate: bool,
     pub(super) is_opened: bool,
+    /// The window was closed while it was being opened: nothing more of it is admitted, and the watermark stops inside.
+    pub(super) is_cut: bool,
     pub(super) unresolved: u32,
     /// Entries still in the ring.
     pub(super) in_ring: u32,
@@ -41,7 +43,7 @@ pub(super) struct Front {
 
 /// Gives a container's bytes back once nothing needs them.
 pub(super) fn release_if_done(container: &mut Container, bytes: &mut u64) {
-    if container.is_opened && container.unresolved == 0 {
+    if (container.is_opened || container.is_cut) && container.unresolved == 0 {
         *bytes -= std::mem::take(&mut container.bytes);
         container.data = Bytes::new();
         container.key = Box::default();
