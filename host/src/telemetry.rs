@@ -5,13 +5,18 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when `SHARDWRIGHT_LOG` does not say.
-const DEFAULT_FILTER: &str = "info,aws_config=warn,hyper=warn";
+const DEFAULT_FILTER: &str = "info";
+
+/// What is never of use here, whatever the level: the endpoint's database tells of every look at a table that is absent,
+/// which is how each first run begins.
+const ALWAYS: &str = "aws_config=warn,hyper=warn,dynoxide=error,tower_http=warn";
 
 /// Sends logs to standard error, so that standard output stays free for records and tables. `SHARDWRIGHT_LOG` filters
 /// them, as `RUST_LOG` does elsewhere: `debug`, or `info,shardwright::runtime=debug`.
 pub(crate) fn start(default: Option<&str>) {
-    let filter = EnvFilter::try_from_env("SHARDWRIGHT_LOG")
-        .unwrap_or_else(|_unset| EnvFilter::new(default.unwrap_or(DEFAULT_FILTER)));
+    let filter = EnvFilter::try_from_env("SHARDWRIGHT_LOG").unwrap_or_else(|_unset| {
+        EnvFilter::new(format!("{},{ALWAYS}", default.unwrap_or(DEFAULT_FILTER)))
+    });
     let is_terminal = std::io::stderr().is_terminal();
     // A second start, as in a test, leaves the first one's logs as they are.
     let _ = tracing_subscriber::fmt()

@@ -82,6 +82,13 @@ impl Budget {
         }
     }
 
+    /// Whether a shard may admit anything now.
+    pub fn has_room(&self, shard: &ShardId) -> bool {
+        let held = self.held.get(shard).copied().unwrap_or_default().window;
+        share(self.limits.records, self.total.records, held.records) > 0
+            && share(self.limits.span, self.total.span, held.span) > 0
+    }
+
     /// How many user records a shard may admit now. They count as held until [`settle`](Self::settle) says otherwise.
     pub fn reserve_room(&mut self, shard: &ShardId) -> u64 {
         let held = self.held.entry(shard.clone()).or_default();

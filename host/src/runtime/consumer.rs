@@ -160,9 +160,16 @@ impl Shell {
             return;
         }
         loop {
-            let deadline = self.consumer.next_deadline();
-            let wants_room = self.consumer.wants_room();
+            // Listening begins before looking, so that what is given back between the two is not missed.
             let room = shared.room.notified();
+            let wants_room = self.consumer.wants_room();
+            if wants_room && shared.budget().has_room(&self.shard) {
+                if self.handle(ConsumerEvent::Tick) == Over::Yes {
+                    return;
+                }
+                continue;
+            }
+            let deadline = self.consumer.next_deadline();
             tokio::select! {
                 biased;
                 changed = self.orders.changed() => {
