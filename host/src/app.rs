@@ -276,13 +276,13 @@ impl App {
         &mut self,
         pipeline: Pipeline,
         worker: &WorkerId,
-        sink: Arc<dyn Sink>,
+        sink: &Arc<dyn Sink>,
     ) -> Result<RunningPipeline, AppError> {
         let pipeline = Arc::new(pipeline);
         let table = self.lease_table(&pipeline)?;
         let mut parts = self.build(pipeline)?;
         for known in &mut parts.sinks {
-            *known = Arc::clone(&sink);
+            *known = Arc::clone(sink);
         }
         Ok(RunningPipeline::start(parts, table, worker.clone()))
     }

@@ -10,7 +10,7 @@ use shardwright_core::WorkerId;
 const WORKERS_MAX: u32 = 1_000;
 
 /// Random digits in a worker's name: two directories must not come to the same one.
-const NAME_BYTES: usize = 6;
+const NAME_BYTES: usize = 8;
 
 /// A data directory.
 #[derive(Clone, Debug)]
@@ -113,8 +113,8 @@ fn name_in(file: &mut File, number: u32) -> io::Result<WorkerId> {
     }
     let mut random = [0; NAME_BYTES];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("shardwright-{digits}-{number}");
+    let digits = u64::from_be_bytes(random);
+    let name = format!("shardwright-{digits:016x}-{number}");
     file.rewind()?;
     file.write_all(name.as_bytes())?;
     file.sync_all()?;

@@ -88,7 +88,7 @@ pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 // === streams made and filled from the command line ===
 
 /// For a new or resharded stream to become usable: AWS takes up to a minute.
-pub(crate) const STREAM_READY_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const STREAM_READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Between two looks at a stream that changes; `DescribeStreamSummary` is limited to 20 a second and account.
 pub(crate) const STREAM_POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -138,7 +138,7 @@ impl Demo {
         let pipeline = app.start_with_sink(
             pipeline()?,
             named.id(),
-            Arc::clone(&counts) as Arc<dyn Sink>,
+            &(Arc::clone(&counts) as Arc<dyn Sink>),
         )?;
         let (produced, result) = app.io().block_on(async {
             let mut putter = Putter::new(app.clients(), &target, STREAM, Some(AGGREGATE)).await?;

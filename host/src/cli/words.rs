@@ -61,12 +61,12 @@ pub(super) async fn produce(
         let elapsed = until
             .map_or(now, |until| now.min(until))
             .duration_since(began);
-        let due = (elapsed.as_secs_f64() * f64::from(rate.records_per_second)) as u64;
+        let due = elapsed.as_micros() * u128::from(rate.records_per_second) / 1_000_000;
         if refreshed.elapsed() > REFRESH_EVERY {
             putter.refresh().await?;
             refreshed = Instant::now();
         }
-        while produced.records < due {
+        while u128::from(produced.records) < due {
             line.clear();
             for number in 0..rate.words_per_record {
                 let word = WORDS[(entropy.draw() % WORDS.len() as u128) as usize];

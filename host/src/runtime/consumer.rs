@@ -306,7 +306,7 @@ impl Shell {
             ConsumerEffect::Bury(dead) => self.bury(dead),
             ConsumerEffect::Store(delta) => self.sync_then(AfterSync::Checkpoint(delta)),
             ConsumerEffect::Ended { from, children } => {
-                self.sync_then(AfterSync::End { from, children })
+                self.sync_then(AfterSync::End { from, children });
             }
             ConsumerEffect::Drained => return Over::Yes,
         }

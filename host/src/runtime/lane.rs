@@ -95,7 +95,7 @@ impl Lane {
                 let lost = self.lose_instance(&mut state, crash.step);
                 self.report(&crash, batch.len());
                 Ran::Crashed {
-                    cause: cause_of(crash),
+                    cause: cause_of(&crash),
                     lost,
                 }
             }
@@ -220,7 +220,7 @@ impl Lane {
     }
 }
 
-fn cause_of(crash: Crash) -> Cause {
+fn cause_of(crash: &Crash) -> Cause {
     let kind = match crash.error {
         CallError::Trap { .. } => "trap",
         CallError::Time { .. } => "time",

@@ -61,7 +61,7 @@ proptest! {
     #[test]
     fn a_line_gives_its_payload_back(data: Vec<u8>) {
         use base64::Engine as _;
-        let line = lines_of(&[data.clone()], LineFormat::Text);
+        let line = lines_of(std::slice::from_ref(&data), LineFormat::Text);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         let back = match (value["data"].as_str(), value["data_base64"].as_str()) {
             (Some(text), None) => text.as_bytes().to_vec(),

@@ -1,6 +1,7 @@
 //! `shardwright stream tail`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -90,9 +91,9 @@ impl Tail {
                 }
                 is_at_tip = false;
                 for child in answer.children {
-                    if !iterators.contains_key(&child.id) {
-                        let iterator = first(&source, &child.id).await?;
-                        iterators.insert(child.id, (iterator, self::window()));
+                    if let Entry::Vacant(place) = iterators.entry(child.id) {
+                        let iterator = first(&source, place.key()).await?;
+                        place.insert((iterator, self::window()));
                     }
                 }
             }
