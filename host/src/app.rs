@@ -295,7 +295,7 @@ impl App {
         )?))
     }
 
-    /// What a component is, by trying it out with an empty configuration.
+    /// What a component is, by starting it; it is not configured.
     pub fn inspect(&mut self, label: &str, bytes: Bytes) -> Result<Inspection, AppError> {
         let size = bytes.len();
         let spec = PluginSpec {
@@ -309,7 +309,7 @@ impl App {
         let runtime = self.plugin_runtime()?;
         let inspect = async {
             let imports = runtime.imports(bytes).await?;
-            let plugin = PluginRuntime::prepare(runtime, spec).await?;
+            let plugin = runtime.describe(spec).await?;
             Ok((imports, plugin))
         };
         let (imports, plugin) = guests.block_on(inspect).map_err(AppError::Inspect)?;

@@ -75,6 +75,13 @@ struct Shared {
     _ticker: Ticker,
 }
 
+/// Whether a plugin is given its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Configured {
+    Yes,
+    No,
+}
+
 impl WasmtimeRuntime {
     /// Makes the engine and its pool. A cache directory that cannot be trusted is left alone, which a warning tells:
     /// components are then compiled at each start.
@@ -107,7 +114,19 @@ impl WasmtimeRuntime {
         Ok(world::imports(&self.shared.engine, &compiled.component))
     }
 
-    async fn prepare(&self, spec: PluginSpec) -> Result<Prepared, PrepareError> {
+    /// A plugin that is only looked at: it is started and described, and not configured.
+    pub async fn describe(
+        &self,
+        spec: PluginSpec,
+    ) -> Result<Arc<dyn PreparedPlugin>, PrepareError> {
+        Ok(Arc::new(self.prepare(spec, Configured::No).await?))
+    }
+
+    async fn prepare(
+        &self,
+        spec: PluginSpec,
+        configured: Configured,
+    ) -> Result<Prepared, PrepareError> {
         let Compiled { component, digest } = self.compiler.compile(spec.bytes).await?;
         let engine = &self.shared.engine;
         let exports = world::exports(engine, &component)?;
@@ -117,7 +136,10 @@ impl WasmtimeRuntime {
             why: format!("{error:#}"),
         };
         let linked = self.linker.instantiate_pre(&component).map_err(world)?;
-        let entry = Entry::find(&linked, exports).map_err(world)?;
+        let mut entry = Entry::find(&linked, exports).map_err(world)?;
+        if configured == Configured::No {
+            entry.configure = None;
+        }
         let given = Given {
             limits: spec.limits,
             config: spec.config,
@@ -163,7 +185,7 @@ impl PluginRuntime for WasmtimeRuntime {
         spec: PluginSpec,
     ) -> PortFuture<'_, Result<Arc<dyn PreparedPlugin>, PrepareError>> {
         Box::pin(async move {
-            let prepared = self.prepare(spec).await?;
+            let prepared = self.prepare(spec, Configured::Yes).await?;
             Ok(Arc::new(prepared) as Arc<dyn PreparedPlugin>)
         })
     }

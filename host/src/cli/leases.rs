@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use shardwright_core::pipeline::{Endpoint, Place};
@@ -140,10 +140,17 @@ async fn lag(source: &impl StreamSource, lease: &Lease, initial: InitialPosition
     }
 }
 
-/// Reads one record after the checkpoint: what the stream then says is how far behind its tip that record is. A shard
-/// that is closed and read to its end lags by nothing.
+/// Reads one record after the checkpoint and says how long it has been there, in milliseconds. Where nothing follows, the
+/// stream says how far behind its tip that is, which may be much in a shard with long pauses.
 async fn behind(source: &impl StreamSource, shard: &ShardId, start: &StartAt) -> Option<u64> {
     let iterator = source.iterator(shard, start).await.ok()?;
     let answer = source.read(&iterator, 1).await.ok()?;
-    Some(answer.millis_behind_latest)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let waiting = answer
+        .records
+        .first()
+        .map(|record| now.as_millis() as i64 - record.arrival_ms);
+    Some(waiting.map_or(answer.millis_behind_latest, |waiting| {
+        u64::try_from(waiting).unwrap_or(0)
+    }))
 }

@@ -210,11 +210,13 @@ impl Lane {
             .map_or("", |plugin| &plugin.description().name);
         tracing::warn!(
             pipeline = self.shared.name(),
-            step = crash.step,
+            // Steps are counted from 1 wherever a person reads them.
+            step = crash.step + 1,
             plugin,
             lane = %self.origin,
             messages,
-            error = %crash.error,
+            // The guest's own words must not look like lines of the host.
+            error = %crash.error.to_string().replace(['\n', '\r'], " | "),
             "a plugin gave no reply; its instance is replaced"
         );
     }

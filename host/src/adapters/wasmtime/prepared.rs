@@ -32,7 +32,7 @@ pub(super) struct Plugin {
 pub(super) struct Entry {
     handler: HandlerAt,
     describe: Option<describe::GuestIndices>,
-    configure: Option<configure::GuestIndices>,
+    pub(super) configure: Option<configure::GuestIndices>,
     flush: Option<batch_flush::GuestIndices>,
 }
 

@@ -1,6 +1,6 @@
 //! What happens to leases, in the log. Info is what somebody may wonder about later, warn what somebody should look at.
 
-use shardwright_core::{Happening, LostReason};
+use shardwright_core::{Happening, LostReason, ShardId};
 use tracing::{info, warn};
 
 pub(super) fn happened(happening: &Happening) {
@@ -18,7 +18,8 @@ pub(super) fn happened(happening: &Happening) {
         ),
         Happening::TakeLost(shard) => info!(%shard, "lease not taken, its row has changed"),
         Happening::WaitingForParents { shard, parents } => {
-            info!(%shard, ?parents, "shard waits for its parents to be read to their ends");
+            let parents: Vec<&str> = parents.iter().map(ShardId::as_str).collect();
+            info!(%shard, parents = parents.join(" "), "shard waits for its parents to be read to their ends");
         }
         Happening::Lost { tenure, why } => match why {
             LostReason::Taken { owner, counter } => warn!(

@@ -98,8 +98,8 @@ pub(super) fn runtime() -> &'static WasmtimeRuntime {
 /// Limits that no test reaches by accident.
 pub(super) const WIDE: PluginLimits = PluginLimits {
     memory: 256 * MIB,
-    time: Duration::from_secs(60),
-    wait: Duration::from_secs(60),
+    time: Duration::from_mins(1),
+    wait: Duration::from_mins(1),
 };
 
 pub(super) fn spec(bytes: Bytes, config: &str, limits: PluginLimits) -> PluginSpec {
@@ -143,7 +143,9 @@ pub(super) fn messages(payloads: &[&str]) -> Messages {
         let sequence_number = (1_000 + index).to_string();
         messages.sequence_numbers.push(sequence_number.as_bytes());
         messages.sub_sequence_numbers.push(index as u64);
-        messages.arrival_times.push(-1 - index as i64);
+        messages
+            .arrival_times
+            .push(-1 - i64::try_from(index).unwrap());
     }
     messages
 }
