@@ -36,3 +36,8 @@ pub use reply::{Emission, Hold, Payload, Released, Reply, Source};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The first handler of the repository's own page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Repository;

@@ -7,52 +7,55 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::machine::{LIMIT, Machine};
 
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 #[test]
 fn every_example_does_what_its_readme_says() {
-    let folders = names(Path::new(EXAMPLES));
+    let folders = names(&Path::new(ROOT).join("examples"));
     assert!(!folders.is_empty());
     for name in folders {
         does_what_it_says(&name);
     }
 }
 
+/// The words of the licence are counted as the README says, and come to what it says.
+#[test]
+fn the_readme_counts_words() {
+    let machine = Machine::new();
+    let source = Path::new(ROOT);
+    let readme = fs::read_to_string(source.join("README.md")).unwrap();
+    let (_, section) = readme.split_once("\n## Count your own words\n").unwrap();
+    let root = root(&machine);
+    fs::copy(source.join("LICENSE"), root.join("LICENSE")).unwrap();
+    copy(
+        &source.join("examples/word-count"),
+        &root.join("examples/word-count"),
+    );
+    let printed = run(&machine, "the README", &root, block(section, "sh"));
+    assert_eq!(printed, block(section, "text"));
+}
+
 fn does_what_it_says(name: &str) {
     let machine = Machine::new();
-    let root = machine.path("root");
+    let root = root(&machine);
     let folder = root.join("examples").join(name);
-    copy(&Path::new(EXAMPLES).join(name), &folder);
-    fs::create_dir_all(root.join("target/release")).unwrap();
-    symlink(
-        env!("CARGO_BIN_EXE_shardwright"),
-        root.join("target/release/shardwright"),
-    )
-    .unwrap();
+    copy(&Path::new(ROOT).join("examples").join(name), &folder);
     let readme = fs::read_to_string(folder.join("README.md")).unwrap();
-    let mut shell = Command::new("bash");
-    shell
-        .args(["-e", "-u", "-o", "pipefail", "-c", first_block(&readme)])
-        .env_remove("SHARDWRIGHT_DATA_DIR")
-        .current_dir(&root)
-        .stdin(Stdio::null());
-    let mut process = machine.spawn(shell);
-    let status = process.wait(LIMIT);
-    assert!(status.success(), "{name}: {status}: {}", process.story());
+    let printed = run(&machine, name, &root, block(&readme, "sh"));
     let expected = folder.join("expected");
     let files = names(&expected);
     assert!(!files.is_empty(), "{name} expects nothing");
     for file in files {
         let wanted = fs::read_to_string(expected.join(&file)).unwrap();
         if file == "stdout.txt" {
-            holds_lines_that_end_so(name, &process.stdout(), &wanted);
+            holds_lines_that_end_so(name, &printed, &wanted);
         } else {
             let got = fs::read_to_string(folder.join("out").join(&file)).unwrap();
             let fields = fields(&wanted);
@@ -65,9 +68,35 @@ fn does_what_it_says(name: &str) {
     }
 }
 
-/// The commands of the first block that is marked as such.
-fn first_block(readme: &str) -> &str {
-    let (_, rest) = readme.split_once("```sh\n").unwrap();
+/// A folder that looks like a clone in which the binary was built.
+fn root(machine: &Machine) -> PathBuf {
+    let root = machine.path("root");
+    fs::create_dir_all(root.join("target/release")).unwrap();
+    symlink(
+        env!("CARGO_BIN_EXE_shardwright"),
+        root.join("target/release/shardwright"),
+    )
+    .unwrap();
+    root
+}
+
+/// Runs commands there and gives what they print.
+fn run(machine: &Machine, name: &str, root: &Path, commands: &str) -> String {
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-e", "-u", "-c", commands])
+        .env_remove("SHARDWRIGHT_DATA_DIR")
+        .current_dir(root)
+        .stdin(Stdio::null());
+    let mut process = machine.spawn(shell);
+    let status = process.wait(LIMIT);
+    assert!(status.success(), "{name}: {status}: {}", process.story());
+    process.stdout()
+}
+
+/// The first block of this kind.
+fn block<'a>(page: &'a str, kind: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("```{kind}\n")).unwrap();
     rest.split_once("```").unwrap().0
 }
 
