@@ -12,8 +12,11 @@ use thiserror::Error;
 use crate::directory::{Directory, DirectoryError};
 use crate::endpoint::{ClockControl, Endpoint, Handle, ServeError};
 use crate::limits;
-use crate::lock::{Holder, Lock, holder};
+use crate::lock::{Holder, Lock, Use, holder};
 use crate::probe::{self, Answer};
+
+#[cfg(test)]
+mod tests;
 
 /// Why a process cannot share a directory's endpoint.
 #[derive(Debug, Error)]
@@ -83,6 +86,8 @@ pub struct Attachment {
     directory_id: String,
     shared: Arc<Shared>,
     watcher: Option<thread::JoinHandle<()>>,
+    /// Ends after the endpoint that was served here.
+    _use: Use,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +106,12 @@ struct State {
 /// Uses the endpoint of `data_dir`: the one that is served, or else one that this process serves from now on.
 ///
 /// Blocks until it answers, and for at most 10 s. From async code, call it where blocking is allowed.
+///
+/// ```no_run
+/// let attachment = shardwright_local::attach(".shardwright")?;
+/// println!("{}", attachment.url());
+/// # Ok::<(), shardwright_local::AttachError>(())
+/// ```
 pub fn attach(data_dir: impl AsRef<Path>) -> Result<Attachment, AttachError> {
     Endpoint::new(data_dir.as_ref()).attach()
 }
@@ -113,8 +124,10 @@ impl Endpoint {
         loop {
             if let Some(lock) = Lock::try_take(&directory)? {
                 let handle = self.serve_locked(&directory, lock)?;
-                return Ok(Attachment::holding(handle));
+                return Ok(Attachment::holding(handle, Use::begin(&directory)?));
             }
+            // Said before the holder is asked, so that the port in its answer is one that stays.
+            let held = Use::begin(&directory)?;
             match find(&directory)? {
                 Found::Holder(holder) => {
                     return match self.asked_port() {
@@ -124,7 +137,7 @@ impl Endpoint {
                                 asked,
                             })
                         }
-                        _ => Attachment::watching(self.clone(), directory, holder),
+                        _ => Attachment::watching(self.clone(), directory, holder, held),
                     };
                 }
                 // A holder may be starting or dying: what is wrong now may be right in a moment.
@@ -169,7 +182,7 @@ fn find(directory: &Directory) -> Result<Found, AttachError> {
 }
 
 impl Attachment {
-    fn holding(handle: Handle) -> Self {
+    fn holding(handle: Handle, held: Use) -> Self {
         let (address, directory_id) = (handle.address(), handle.directory_id().to_owned());
         let shared = Shared {
             state: Mutex::new(State {
@@ -183,6 +196,7 @@ impl Attachment {
             directory_id,
             shared: Arc::new(shared),
             watcher: None,
+            _use: held,
         }
     }
 
@@ -190,6 +204,7 @@ impl Attachment {
         endpoint: Endpoint,
         directory: Directory,
         holder: Holder,
+        held: Use,
     ) -> Result<Self, AttachError> {
         let shared = Arc::<Shared>::default();
         let watched = Arc::clone(&shared);
@@ -202,6 +217,7 @@ impl Attachment {
             directory_id: holder.directory,
             shared,
             watcher: Some(watcher),
+            _use: held,
         })
     }
 

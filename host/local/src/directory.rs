@@ -65,6 +65,10 @@ impl Directory {
         self.root.join("endpoint.lock")
     }
 
+    pub(crate) fn uses(&self) -> PathBuf {
+        self.root.join("endpoint.uses")
+    }
+
     pub(crate) fn streams(&self) -> PathBuf {
         self.root.join("streams.db")
     }
@@ -112,5 +116,5 @@ impl Directory {
 fn random_id() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

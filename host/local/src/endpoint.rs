@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Millis};
 use crate::directory::{Directory, DirectoryError, Identity};
 use crate::limits;
-use crate::lock::{Holder, Lock, holder};
+use crate::lock::{Holder, Lock, Use, holder};
 use crate::operations::Service;
 use crate::server::{self, App};
 use crate::store::Store;
@@ -59,6 +59,16 @@ pub enum ServeError {
     )]
     PortTaken {
         /// The port that was asked for, or is remembered.
+        port: u16,
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// Others are attached and count on the directory's port.
+    #[error(
+        "other processes use {data_dir} at port {port}; choose another port when they have ended"
+    )]
+    PortUsed {
+        /// The port they use.
         port: u16,
         /// The directory.
         data_dir: PathBuf,
@@ -201,29 +211,51 @@ impl Endpoint {
         })
     }
 
+    /// Binds the port that was asked for or is remembered. A remembered one changes only while nobody counts on it.
     fn bind(&self, directory: &Directory, identity: &Identity) -> Result<TcpListener, ServeError> {
-        if let Some(port) = self.port.or(identity.port) {
-            return bind_again(port).map_err(|error| match error.kind() {
-                io::ErrorKind::AddrInUse => ServeError::PortTaken {
-                    port,
-                    data_dir: directory.root().into(),
-                },
-                _ => ServeError::NoPort(error),
+        let Some(port) = self.port.or(identity.port) else {
+            return bind_any();
+        };
+        let data_dir = || directory.root().to_owned();
+        let is_used = || Use::any(directory);
+        if identity.port.is_some_and(|remembered| remembered != port) && is_used()? {
+            return Err(ServeError::PortUsed {
+                port: identity.port.unwrap_or(port),
+                data_dir: data_dir(),
             });
         }
-        // Below the range that systems give out by themselves, so that no passing connection sits on it at a restart.
-        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-        for _ in 0..limits::PORT_TRIES {
-            let mut random = [0; 2];
-            getrandom::fill(&mut random)
-                .map_err(|error| ServeError::NoPort(io::Error::other(error.to_string())))?;
-            match bind_once(PORTS_FROM + u16::from_le_bytes(random) % PORTS) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = error,
+        match bind_again(port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if self.port.is_some() || is_used()? {
+                    return Err(ServeError::PortTaken {
+                        port,
+                        data_dir: data_dir(),
+                    });
+                }
+                tracing::warn!(
+                    port,
+                    "the remembered port is in use by another program, choosing another"
+                );
+                bind_any()
             }
+            result => result.map_err(ServeError::NoPort),
         }
-        Err(ServeError::NoPort(last))
     }
+}
+
+/// Binds some port below the range that systems give out by themselves, so that no passing connection sits on it at a restart.
+fn bind_any() -> Result<TcpListener, ServeError> {
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..limits::PORT_TRIES {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random)
+            .map_err(|error| ServeError::NoPort(io::Error::other(error.to_string())))?;
+        match bind_once(PORTS_FROM + u16::from_le_bytes(random) % PORTS) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(ServeError::NoPort(last))
 }
 
 /// Ports to choose from when none is remembered.

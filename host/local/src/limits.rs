@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) const BODY_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of request bodies held at once, over all connections: sixteen of the largest.
 pub(crate) const BODIES_BYTES: usize = 16 * BODY_BYTES;
+/// A body has to arrive within this: it holds its share of `BODIES_BYTES` from the start.
+pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Connections served at once; later ones wait in the kernel's backlog.
 pub(crate) const CONNECTIONS: usize = 1024;
 /// Threads that run the HTTP server. Two keep up with the writer, which is one thread.
@@ -40,7 +42,7 @@ pub(crate) const GET_RECORDS: usize = 10_000;
 /// Bytes in one `GetRecords`, as the service has it.
 pub(crate) const GET_BYTES: usize = 10 * 1024 * 1024;
 /// Age at which a shard iterator or a `NextToken` expires, as the service has it.
-pub(crate) const TOKEN_AGE: Duration = Duration::from_secs(300);
+pub(crate) const TOKEN_AGE: Duration = Duration::from_mins(5);
 /// Shards of a stream that are listed at all, open or closed: bounds memory and every answer.
 pub(crate) const SHARDS: usize = 10_000;
 /// Streams of one endpoint, for the same reason.
@@ -71,4 +73,4 @@ pub(crate) const PORT_TRIES: usize = 64;
 /// Requests under way at shutdown may take so long to end.
 pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
 /// One request handed to `DynamoDB`, from its first byte to its last.
-pub(crate) const DYNAMODB_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const DYNAMODB_WAIT: Duration = Duration::from_mins(1);

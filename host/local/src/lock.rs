@@ -1,8 +1,9 @@
-//! The lock that makes a process the holder of a directory's endpoint.
+//! The lock that makes a process the holder of a directory's endpoint, and the one that says it is used.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,13 +29,7 @@ impl Lock {
     /// Takes the lock if nobody holds it. What the file says stays as the last holder left it.
     pub(crate) fn try_take(directory: &Directory) -> Result<Option<Self>, DirectoryError> {
         let path = directory.lock();
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = open.map_err(DirectoryError::io(&path))?;
+        let file = open(&path).map_err(DirectoryError::io(&path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -58,6 +53,42 @@ impl Lock {
     }
 }
 
+/// Says that someone counts on the endpoint's port, and that it must not change. Shared by all who do; it ends with them.
+#[derive(Debug)]
+pub(crate) struct Use {
+    _file: File,
+}
+
+impl Use {
+    pub(crate) fn begin(directory: &Directory) -> Result<Self, DirectoryError> {
+        let path = directory.uses();
+        let file = open(&path).map_err(DirectoryError::io(&path))?;
+        // Waits for no longer than someone else asks `any`.
+        file.lock_shared().map_err(DirectoryError::io(&path))?;
+        Ok(Self { _file: file })
+    }
+
+    /// Whether there is a use, in this process or another.
+    pub(crate) fn any(directory: &Directory) -> Result<bool, DirectoryError> {
+        let path = directory.uses();
+        let file = open(&path).map_err(DirectoryError::io(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(DirectoryError::Io { path, source }),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
 /// Who holds or last held the lock. Nothing while a holder has not named itself yet.
 pub(crate) fn holder(directory: &Directory) -> Result<Option<Holder>, DirectoryError> {
     let path = directory.lock();
@@ -66,7 +97,7 @@ pub(crate) fn holder(directory: &Directory) -> Result<Option<Holder>, DirectoryE
     match read {
         // A half-written name is one that is not there yet.
         Ok(_) => Ok(serde_json::from_str(&text).ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DirectoryError::Io { path, source }),
     }
 }

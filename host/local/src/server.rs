@@ -168,9 +168,14 @@ async fn take_body(
         .acquire_many(permits)
         .await
         .map_err(|e| ServiceError::Internal(e.to_string()))?;
-    let body = to_bytes(body, limits::BODY_BYTES)
-        .await
-        .map_err(|_| too_large())?;
+    let read = tokio::time::timeout(limits::BODY_WAIT, to_bytes(body, limits::BODY_BYTES)).await;
+    let late = |_| {
+        ServiceError::RequestTimeout(format!(
+            "a body has to arrive within {:?}",
+            limits::BODY_WAIT
+        ))
+    };
+    let body = read.map_err(late)?.map_err(|_| too_large())?;
     Ok((parts, body, permit))
 }
 

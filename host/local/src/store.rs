@@ -24,6 +24,8 @@ mod load;
 mod read;
 mod schema;
 mod state;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use block::{Batch, DamagedBlock};

@@ -192,8 +192,8 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
         limits::GET_RECORDS,
         limits::GET_RECORDS,
     )?;
-    let token =
-        ShardIterator::open(&request.shard_iterator, &service.clock).map_err(refuse_iterator)?;
+    let token = ShardIterator::open(&request.shard_iterator, &service.clock)
+        .map_err(|error| refuse_iterator(&error))?;
     if let Some(arn) = &request.stream_arn
         && StreamName::new(None, Some(arn)).name()? != token.name
     {
@@ -253,7 +253,7 @@ fn find(service: &Service, token: &ShardIterator) -> Result<Arc<Stream>, Service
     stream.ok_or_else(|| no_stream(&token.name))
 }
 
-fn refuse_iterator(error: TokenError) -> ServiceError {
+fn refuse_iterator(error: &TokenError) -> ServiceError {
     match error {
         TokenError::Invalid => ServiceError::InvalidArgument("Invalid ShardIterator.".into()),
         TokenError::Expired { made_ms, now_ms } => ServiceError::ExpiredIterator(format!(

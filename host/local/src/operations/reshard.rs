@@ -9,7 +9,7 @@ use crate::wire::{ServiceError, decode, encode};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Split {
+struct SplitAsked {
     stream_name: Option<String>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
@@ -18,7 +18,7 @@ struct Split {
 }
 
 pub(super) async fn split(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: Split = decode(&call.body)?;
+    let request: SplitAsked = decode(&call.body)?;
     let stream = StreamName::new(
         request.stream_name.as_deref(),
         request.stream_arn.as_deref(),
@@ -39,7 +39,7 @@ pub(super) async fn split(service: &Service, call: &Call) -> Result<Vec<u8>, Ser
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Merge {
+struct MergeAsked {
     stream_name: Option<String>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
@@ -48,7 +48,7 @@ struct Merge {
 }
 
 pub(super) async fn merge(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: Merge = decode(&call.body)?;
+    let request: MergeAsked = decode(&call.body)?;
     let stream = StreamName::new(
         request.stream_name.as_deref(),
         request.stream_arn.as_deref(),

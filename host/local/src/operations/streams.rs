@@ -124,14 +124,17 @@ struct ListAnswer {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
 struct Summary {
-    stream_name: String,
+    #[serde(rename = "StreamName")]
+    name: String,
     #[serde(rename = "StreamARN")]
-    stream_arn: String,
-    stream_status: &'static str,
-    stream_mode_details: StreamModeDetails,
-    stream_creation_timestamp: Timestamp,
+    arn: String,
+    #[serde(rename = "StreamStatus")]
+    status: &'static str,
+    #[serde(rename = "StreamModeDetails")]
+    mode_details: StreamModeDetails,
+    #[serde(rename = "StreamCreationTimestamp")]
+    creation_timestamp: Timestamp,
 }
 
 /// The token is the last name that was given: names are in order.
@@ -167,11 +170,11 @@ pub(super) fn list(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceErr
 
 fn summary(stream: &Stream, region: &str) -> Summary {
     Summary {
-        stream_name: stream.name.clone(),
-        stream_arn: stream_arn(region, &stream.name),
-        stream_status: ACTIVE,
-        stream_mode_details: StreamModeDetails::of(stream),
-        stream_creation_timestamp: Timestamp(stream.created_ms),
+        name: stream.name.clone(),
+        arn: stream_arn(region, &stream.name),
+        status: ACTIVE,
+        mode_details: StreamModeDetails::of(stream),
+        creation_timestamp: Timestamp(stream.created_ms),
     }
 }
 

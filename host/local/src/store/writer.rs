@@ -31,7 +31,7 @@ pub(super) fn run(mut engine: Engine, mut queue: mpsc::Receiver<Command>) {
         next = None;
         match command {
             Command::Append { append, reply } => {
-                next = append_all(&mut engine, &mut queue, append, reply)
+                next = append_all(&mut engine, &mut queue, append, reply);
             }
             Command::Change { change, reply } => answer(reply, engine.change(change)),
             Command::Maintain { reply } => answer(reply, maintain(&mut engine)),

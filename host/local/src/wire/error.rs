@@ -27,6 +27,8 @@ pub(crate) enum ServiceError {
     #[error("{0}")]
     RequestTooLarge(String),
     #[error("{0}")]
+    RequestTimeout(String),
+    #[error("{0}")]
     Internal(String),
 }
 
@@ -51,6 +53,7 @@ impl ServiceError {
             Self::Serialization(_) => "SerializationException",
             Self::UnknownOperation(_) => "UnknownOperationException",
             Self::RequestTooLarge(_) => "RequestEntityTooLargeException",
+            Self::RequestTimeout(_) => "RequestTimeoutException",
             Self::Internal(_) => "InternalFailure",
         }
     }
@@ -58,6 +61,7 @@ impl ServiceError {
     /// The HTTP status that goes with it.
     pub(crate) fn status(&self) -> u16 {
         match self {
+            Self::RequestTimeout(_) => 408,
             Self::RequestTooLarge(_) => 413,
             Self::Internal(_) => 500,
             _ => 400,

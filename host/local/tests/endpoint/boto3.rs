@@ -1,0 +1,41 @@
+//! boto3 against the endpoint: `tests/boto3/check.py` has what must hold.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use shardwright_local::Endpoint;
+
+/// The Python to run: `SHARDWRIGHT_PYTHON`, or one that the workspace's set-up made.
+fn python() -> PathBuf {
+    if let Some(python) = std::env::var_os("SHARDWRIGHT_PYTHON") {
+        return python.into();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let made = ["target/standins/venv/bin/python3", ".venv/bin/python3"].map(|p| workspace.join(p));
+    made.into_iter()
+        .find(|p| p.exists())
+        .unwrap_or_else(|| "python3".into())
+}
+
+#[test]
+fn boto3_finds_a_kinesis_and_a_dynamodb() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = python();
+    let has_boto3 = Command::new(&python).args(["-c", "import boto3"]).output();
+    assert!(
+        has_boto3.is_ok_and(|o| o.status.success()),
+        "{} has no boto3; run `.ci/test --install`, or `python3 -m venv .venv && .venv/bin/pip install boto3`",
+        python.display()
+    );
+    let endpoint = Endpoint::new(folder.path()).serve().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boto3/check.py");
+    let output = Command::new(&python)
+        .args([script, &endpoint.url()])
+        .output()
+        .unwrap();
+    let (said, complained) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{said}\n{complained}");
+}
