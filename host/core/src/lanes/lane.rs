@@ -324,7 +324,24 @@ impl Lane {
                     front.push_back(queued);
                 }
                 None if wake == Wake::Running => front.push_back(queued),
-                None => self.park_first(queued, wake),
+                None => {
+                    // What is older of its key comes first, one after the other.
+                    let older: Vec<Queued> = front
+                        .iter()
+                        .filter(|older| older.key == queued.key)
+                        .copied()
+                        .collect();
+                    if let Some((&first, rest)) = older.split_first() {
+                        front.retain(|other| other.key != queued.key || other.slot == first.slot);
+                        self.park_first(first, Wake::Running);
+                        for &other in rest {
+                            self.park_behind(other);
+                        }
+                    } else {
+                        self.park_first(queued, wake);
+                    }
+                    self.park_behind(queued);
+                }
             }
         }
         if front.is_empty() {
