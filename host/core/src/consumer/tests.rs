@@ -1,1 +1,77 @@
+//! The consumer with a runtime that answers late, fails, crashes, holds, and is stopped at any moment.
 
+use proptest::prelude::*;
+
+mod world;
+
+use world::{Odds, Over, World};
+
+fn odds() -> impl Strategy<Value = Odds> {
+    (
+        0_u64..30,
+        0_u64..15,
+        prop::sample::select(vec![0_u64, 0, 20]),
+        0_u64..15,
+        prop::sample::select(vec![0_u64, 1, 5, 1000]),
+    )
+        .prop_map(|(retry, reject, hold, crash, room)| Odds {
+            retry,
+            reject,
+            hold,
+            crash,
+            room,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    /// CP-1, CP-2, CP-3, DL-1, SH-2 and LV-1 over stops and deaths at random moments; a graceful stop repeats nothing.
+    #[test]
+    fn a_shard_is_consumed_to_its_end_whatever_happens(
+        seed: u64,
+        records in 0_usize..40,
+        lanes in 1_u16..4,
+        lives in prop::collection::vec((any::<bool>(), 0_u32..120), 0..4),
+        odds in odds(),
+    ) {
+        let mut world = World::new(seed, records, lanes, odds);
+        for (is_graceful, turns) in lives {
+            let before = world.repeated();
+            let over = world.live(turns, is_graceful);
+            if over == Over::Ended {
+                break;
+            }
+            if over == Over::Drained && world.held() == 0 {
+                prop_assert_eq!(world.unstored(), 0, "a graceful stop leaves nothing that would be repeated");
+            }
+            prop_assert!(is_graceful || world.repeated() >= before);
+        }
+        if !world.has_ended() {
+            prop_assert_eq!(world.live(u32::MAX, true), Over::Ended);
+        }
+        world.check_end();
+    }
+
+    /// Not one record is repeated over any number of graceful stops, as long as no plugin holds any.
+    #[test]
+    fn graceful_stops_repeat_nothing(
+        seed: u64,
+        records in 0_usize..40,
+        lanes in 1_u16..4,
+        lives in prop::collection::vec(0_u32..80, 0..6),
+        odds in odds(),
+    ) {
+        let mut world = World::new(seed, records, lanes, Odds { hold: 0, ..odds });
+        for turns in lives {
+            if world.live(turns, true) == Over::Ended {
+                break;
+            }
+        }
+        if !world.has_ended() {
+            prop_assert_eq!(world.live(u32::MAX, true), Over::Ended);
+        }
+        world.check_end();
+        prop_assert_eq!(world.repeated(), 0);
+    }
+}

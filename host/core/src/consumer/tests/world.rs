@@ -1,0 +1,422 @@
+//! A shard, a runtime that answers when it likes, and what has become of every user record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::*;
+use crate::aggregate::{AggregateBounds, Aggregator};
+use crate::deaggregate::OutsideRange;
+use crate::entropy::Entropy;
+use crate::position::SequenceNumber;
+use crate::shard::HashRange;
+
+mod checks;
+
+const RETRY: RetryPolicy = RetryPolicy {
+    attempts: 3,
+    backoff_min: Duration::from_millis(50),
+    backoff_max: Duration::from_secs(1),
+    max_age: Duration::from_hours(1),
+};
+
+/// More turns than any life here needs: one that takes longer is stuck.
+const TURNS_MAX: u32 = 20_000;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Odds {
+    pub(super) retry: u64,
+    pub(super) reject: u64,
+    pub(super) hold: u64,
+    pub(super) crash: u64,
+    /// User records that may be admitted at a time; a consumer that holds none may always admit one.
+    pub(super) room: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Drained,
+    Ended,
+    /// The process died.
+    Died,
+}
+
+/// What the runtime owes an answer for.
+enum Pending {
+    Run(Box<Batch>),
+    Flush(usize),
+    Bury(Vec<(Slot, Position)>),
+    Store(Checkpoint),
+}
+
+struct Held {
+    key_hash: u64,
+    position: Position,
+    lane: usize,
+}
+
+pub(super) struct World {
+    entropy: Entropy,
+    odds: Odds,
+    lanes: u16,
+    records: Vec<Record>,
+    payloads: BTreeMap<Position, String>,
+    /// How often each was acked or buried.
+    resolved: BTreeMap<Position, u32>,
+    stored: Checkpoint,
+    ended: bool,
+    now: Instant,
+    // What follows belongs to one life.
+    pending: Vec<Pending>,
+    held: BTreeMap<Slot, Held>,
+    requested: Checkpoint,
+    begun: BTreeSet<Position>,
+    done: BTreeSet<Position>,
+    read: usize,
+    over: Option<Over>,
+}
+
+fn sequence(number: usize) -> SequenceNumber {
+    SequenceNumber::parse(number.to_string()).unwrap()
+}
+
+fn position(sequence: &str, sub_sequence: u64) -> Position {
+    Position {
+        sequence: SequenceNumber::parse(sequence).unwrap(),
+        sub_sequence,
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64, records: usize, lanes: u16, odds: Odds) -> Self {
+        let mut world = Self {
+            entropy: Entropy::new(seed.into()),
+            odds,
+            lanes,
+            records: Vec::new(),
+            payloads: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            stored: Checkpoint::TrimHorizon,
+            ended: false,
+            now: Instant::default(),
+            pending: Vec::new(),
+            held: BTreeMap::new(),
+            requested: Checkpoint::TrimHorizon,
+            begun: BTreeSet::new(),
+            done: BTreeSet::new(),
+            read: 0,
+            over: None,
+        };
+        for number in 1..=records {
+            world.produce(number);
+        }
+        world
+    }
+
+    fn produce(&mut self, number: usize) {
+        let mut aggregator = Aggregator::new(HashRange::FULL, AggregateBounds::default());
+        for sub in 0..=self.below(5) {
+            let key = format!("key-{}", self.below(5));
+            let data = format!("{number}/{sub}");
+            aggregator.add(&key, None, data.as_bytes()).unwrap();
+            self.payloads
+                .insert(position(&number.to_string(), sub), data);
+        }
+        let packed = aggregator.finish().unwrap();
+        self.records.push(Record {
+            sequence: sequence(number),
+            key: packed.key,
+            data: packed.data,
+            arrival_ms: 0,
+        });
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.entropy.draw() as u64 % bound.max(1)
+    }
+
+    fn percent(&mut self, odds: u64) -> bool {
+        self.below(100) < odds
+    }
+
+    /// One life of a worker: after so many turns it is told to stop, or dies.
+    pub(super) fn live(&mut self, turns: u32, is_graceful: bool) -> Over {
+        self.pending.clear();
+        self.held.clear();
+        self.begun.clear();
+        self.requested = self.stored.clone();
+        self.over = None;
+        let first = self
+            .stored
+            .position()
+            .map(|position| position.sequence.clone());
+        self.done = self
+            .payloads
+            .keys()
+            .filter(|position| Checkpoint::At((*position).clone()) <= self.stored)
+            .cloned()
+            .collect();
+        self.read = self
+            .records
+            .iter()
+            .take_while(|record| first.as_ref().is_some_and(|first| record.sequence < *first))
+            .count();
+        let settings = ConsumerSettings {
+            lanes: self.lanes,
+            batch: BatchBounds {
+                records: 6,
+                bytes: 1000,
+                wait: Duration::from_millis(100),
+            },
+            retry: RETRY,
+            opening: Opening {
+                deaggregate: Some(OutsideRange::Keep),
+                range: HashRange::FULL,
+            },
+            checkpoint_every: Duration::from_millis(300),
+            wanted: ColumnsWanted::ALL,
+        };
+        let mut consumer = Consumer::new(self.now, settings, self.stored.clone());
+        let mut is_stopping = false;
+        for turn in 0..TURNS_MAX {
+            if !is_stopping && turn >= turns {
+                if !is_graceful {
+                    return Over::Died;
+                }
+                is_stopping = true;
+                self.handle(&mut consumer, ConsumerEvent::Drain);
+            }
+            if self.over.is_none() {
+                self.turn(&mut consumer, is_stopping);
+            }
+            if let Some(over) = self.over {
+                return over;
+            }
+        }
+        panic!("LV-1: it never ends: {consumer:?}");
+    }
+
+    fn turn(&mut self, consumer: &mut Consumer, is_stopping: bool) {
+        let can_read = !is_stopping && self.read <= self.records.len();
+        match self.below(10) {
+            0..=2 if can_read => self.read_some(consumer),
+            0..=8 if !self.pending.is_empty() => {
+                let chosen = self.below(self.pending.len() as u64) as usize;
+                let pending = self.pending.swap_remove(chosen);
+                self.answer(consumer, pending);
+            }
+            9 => {
+                self.now = self.now + Duration::from_millis(self.entropy.draw() as u64 % 40);
+                self.handle(consumer, ConsumerEvent::Tick);
+            }
+            _ if self.pending.is_empty() && !can_read => {
+                // Nothing else will happen: a deadline, room, or a flush of the idle must.
+                if let Some(at) = consumer.next_deadline() {
+                    self.now = self.now.max(at);
+                } else if let Some(held) = self.held.values().next() {
+                    // A lane that gets nothing flushes by itself.
+                    let lane = held.lane;
+                    self.flushed(consumer, lane, false);
+                } else {
+                    assert!(consumer.wants_room(), "LV-1: nothing is due: {consumer:?}");
+                }
+                self.handle(consumer, ConsumerEvent::Tick);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_some(&mut self, consumer: &mut Consumer) {
+        // An iterator that expired may bring some again.
+        let from = if self.percent(10) {
+            self.read.saturating_sub(2)
+        } else {
+            self.read
+        };
+        let count = 1 + self.below(6) as usize;
+        let records: Vec<Record> = self
+            .records
+            .iter()
+            .skip(from)
+            .take(count)
+            .cloned()
+            .collect();
+        let to = from + records.len();
+        let is_last = to == self.records.len() && self.percent(50);
+        self.read = if is_last {
+            self.records.len() + 1
+        } else {
+            to.max(self.read)
+        };
+        let event = ConsumerEvent::Read {
+            records,
+            end: is_last.then(Vec::new),
+            millis_behind_latest: 0,
+        };
+        self.handle(consumer, event);
+    }
+
+    fn answer(&mut self, consumer: &mut Consumer, pending: Pending) {
+        match pending {
+            Pending::Run(batch) => self.ran(consumer, batch),
+            Pending::Flush(lane) => self.flushed(consumer, lane, true),
+            Pending::Bury(dead) => {
+                let slots = dead.iter().map(|(slot, _)| *slot).collect();
+                for (_, position) in dead {
+                    self.resolve(position);
+                }
+                self.handle(consumer, ConsumerEvent::Buried(slots));
+            }
+            Pending::Store(checkpoint) => {
+                assert!(self.stored < checkpoint, "CP-2");
+                self.stored = checkpoint.clone();
+                self.handle(consumer, ConsumerEvent::Stored(checkpoint));
+            }
+        }
+    }
+
+    fn resolve(&mut self, position: Position) {
+        assert!(
+            self.done.insert(position.clone()),
+            "{position} is resolved twice in one life"
+        );
+        *self.resolved.entry(position).or_default() += 1;
+    }
+
+    fn ran(&mut self, consumer: &mut Consumer, batch: Box<Batch>) {
+        if self.percent(self.odds.crash) {
+            let lost = self.lose(batch.lane);
+            let cause = cause("trap");
+            let ran = Ran::Crashed { cause, lost };
+            self.handle(consumer, ConsumerEvent::Ran { batch, ran });
+            return;
+        }
+        let mut verdicts = Vec::new();
+        let mut retried = BTreeSet::new();
+        for index in 0..batch.len() {
+            let key = batch.key_hashes[index];
+            let (sequence, sub) = batch.place(index);
+            let position = position(sequence, sub);
+            let verdict = if retried.contains(&key) {
+                Some(Verdict::Again)
+            } else if self.percent(self.odds.retry) {
+                retried.insert(key);
+                Some(Verdict::Retry {
+                    after: None,
+                    cause: cause("retry"),
+                })
+            } else if self.percent(self.odds.reject) {
+                Some(Verdict::Reject(cause("reject")))
+            } else if self.percent(self.odds.hold) {
+                let held = Held {
+                    key_hash: key,
+                    position,
+                    lane: batch.lane,
+                };
+                self.held.insert(batch.slots[index], held);
+                Some(Verdict::Held)
+            } else {
+                self.resolve(position);
+                None
+            };
+            verdicts.extend(verdict.map(|verdict| (index, verdict)));
+        }
+        let ran = Ran::Done(Outcome {
+            verdicts,
+            released: self.release(batch.lane, 20),
+            unknown_releases: 0,
+        });
+        self.handle(consumer, ConsumerEvent::Ran { batch, ran });
+    }
+
+    /// Some of what a lane's instances hold is settled, one way or another.
+    fn release(&mut self, lane: usize, odds: u64) -> Vec<(Slot, u64, Option<Verdict>)> {
+        let slots: Vec<Slot> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.lane == lane)
+            .map(|(slot, _)| *slot)
+            .collect();
+        let mut released = Vec::new();
+        for slot in slots {
+            if !self.percent(odds) {
+                continue;
+            }
+            let held = self.held.remove(&slot).unwrap();
+            let verdict = match self.below(8) {
+                0 => Some(Verdict::Retry {
+                    after: None,
+                    cause: cause("retry"),
+                }),
+                1 => Some(Verdict::Reject(cause("reject"))),
+                2 => Some(Verdict::Again),
+                _ => {
+                    self.resolve(held.position);
+                    None
+                }
+            };
+            released.push((slot, held.key_hash, verdict));
+        }
+        released
+    }
+
+    fn lose(&mut self, lane: usize) -> Vec<(Slot, u64)> {
+        let held = std::mem::take(&mut self.held);
+        let (lost, kept) = held.into_iter().partition(|(_, held)| held.lane == lane);
+        self.held = kept;
+        let lost: BTreeMap<Slot, Held> = lost;
+        lost.into_iter()
+            .map(|(slot, held)| (slot, held.key_hash))
+            .collect()
+    }
+
+    fn flushed(&mut self, consumer: &mut Consumer, lane: usize, is_asked: bool) {
+        let lost = if self.percent(self.odds.crash) {
+            self.lose(lane)
+        } else {
+            Vec::new()
+        };
+        let outcome = Outcome {
+            verdicts: Vec::new(),
+            released: self.release(lane, 50),
+            unknown_releases: 0,
+        };
+        self.handle(
+            consumer,
+            ConsumerEvent::Flushed {
+                is_asked,
+                outcome,
+                lost,
+            },
+        );
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// User records that are resolved and above the stored checkpoint: whoever comes next would repeat them.
+    pub(super) fn unstored(&self) -> usize {
+        let done = self.done.iter().cloned().map(Checkpoint::At);
+        done.filter(|position| *position > self.stored).count()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn repeated(&self) -> u32 {
+        self.resolved.values().map(|times| times - 1).sum()
+    }
+
+    /// DL-1: nothing is lost.
+    pub(super) fn check_end(&self) {
+        assert_eq!(self.resolved.len(), self.payloads.len());
+    }
+}
+
+fn cause(kind: &'static str) -> Cause {
+    Cause {
+        step: Some(0),
+        kind,
+        reason: String::new(),
+    }
+}
