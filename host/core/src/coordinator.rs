@@ -198,10 +198,11 @@ impl Coordinator {
         let state = match holding.and_then(Holding::state) {
             _ if lease.is_completed() => LeaseState::Ended,
             Some(state) => state,
-            None if self.rows.is_seen_alive(&lease.shard) && lease.owner.is_some() => {
-                LeaseState::Alive
-            }
+            // A row that this process wrote and no longer holds is nobody else's, however lately it moved.
             None => match self.rows.verdict(&lease.shard) {
+                rows::Verdict::Wait(_) if self.rows.is_anothers_seen_alive(&lease.shard) => {
+                    LeaseState::Alive
+                }
                 rows::Verdict::Wait(until) => LeaseState::Unproven { until },
                 rows::Verdict::Take | rows::Verdict::Leave => LeaseState::Free,
             },

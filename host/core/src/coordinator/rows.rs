@@ -183,6 +183,14 @@ impl Rows {
         checkpoint.is_some_and(|at| *at != Checkpoint::ShardEnd) || self.unread.contains(shard)
     }
 
+    /// Whether the row is in the hands of another process that is alive.
+    pub(super) fn is_anothers_seen_alive(&self, shard: &ShardId) -> bool {
+        let row = self.by_shard.get(shard);
+        let is_anothers =
+            row.is_some_and(|row| row.lease.owner.is_some() && !self.is_own(&row.lease));
+        is_anothers && self.is_seen_alive(shard)
+    }
+
     /// Whether the row's owner is alive: its counter has been seen to move, and not too long ago.
     pub(super) fn is_seen_alive(&self, shard: &ShardId) -> bool {
         let judged_at = self.listed_at.unwrap_or_default();

@@ -212,6 +212,29 @@ fn a_moving_counter_is_a_living_owner() {
     assert_eq!(bench.states()[0].1, LeaseState::Alive);
 }
 
+/// Found with a lease table that answered too late: a worker that had lost its leases by the clock saw its own late writes
+/// move them, took that for another's life, and believed every shard to be in good hands.
+#[test]
+fn a_row_that_only_this_process_moves_is_in_nobody_elses_hands() {
+    let (mut bench, effects) = Bench::with_rows(vec![row("mine", None, at(1))]);
+    let incarnation = effects.iter().find_map(|effect| match effect {
+        CoordinatorEffect::Take { incarnation, .. } => Some(*incarnation),
+        _ => None,
+    });
+    bench.grant(&effects);
+    let late = |counter| {
+        let mut row = row("mine", Some("me"), at(1));
+        row.counter = counter;
+        row.incarnation = incarnation;
+        vec![row]
+    };
+    bench.relist(FAILOVER + Duration::from_secs(1), late(6));
+    bench.relist(Duration::from_secs(1), late(7));
+    let state = bench.states()[0].1;
+    assert_ne!(state, LeaseState::Alive);
+    assert_ne!(state, LeaseState::Mine);
+}
+
 #[test]
 fn a_row_in_a_handoff_is_left_alone_until_it_expires() {
     let mut handed_over = row("a", Some("me"), at(1));
