@@ -48,6 +48,14 @@ impl Routes {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn of_tests(steps: Vec<Vec<(String, Destination)>>) -> Self {
+        Self {
+            steps,
+            mirror: None,
+        }
+    }
+
     /// How many steps there are.
     pub fn steps(&self) -> usize {
         self.steps.len()
