@@ -1,0 +1,20 @@
+//! One message a call.
+
+wit_bindgen::generate!({ path: "../../../wit", world: "message-minimal" });
+
+use exports::shardwright::plugin::message_handler::{Emission, Guest, Message};
+use shardwright::plugin::types::Failure;
+
+struct Messages;
+
+impl Guest for Messages {
+    fn handle(message: Message) -> Result<Vec<Emission>, Failure> {
+        Ok(vec![Emission {
+            data: bench_guests::words(&message.data).to_string().into_bytes(),
+            key: None,
+            output: None,
+        }])
+    }
+}
+
+export!(Messages);
