@@ -235,14 +235,21 @@ fn guests() -> anyhow::Result<PathBuf> {
         cargo.env_remove(name);
     }
     let status = cargo
-        .args(["build", "--release", "--locked", "--examples", "--quiet"])
+        .args([
+            "build",
+            "--profile",
+            "guest",
+            "--locked",
+            "--examples",
+            "--quiet",
+        ])
         .args(["--target", "wasm32-wasip2", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(&target)
         .status()?;
     anyhow::ensure!(status.success(), "the guests do not build");
-    Ok(target.join("wasm32-wasip2/release/examples"))
+    Ok(target.join("wasm32-wasip2/guest/examples"))
 }
 
 fn variants() -> anyhow::Result<Vec<(String, Box<dyn Variant>)>> {

@@ -1,4 +1,6 @@
 //! A batch as columns.
+#![cfg(target_arch = "wasm32")]
+#![allow(missing_docs, unsafe_code, reason = "what is generated")]
 
 wit_bindgen::generate!({ path: "../../../wit", world: "batch-minimal" });
 
@@ -12,7 +14,7 @@ impl Guest for Columns {
         let mut start = 0;
         let mut words = 0;
         for &end in &batch.data_ends {
-            words += bench_guests::words(&batch.data[start..end as usize]);
+            words += shardwright_bench_guests::words(&batch.data[start..end as usize]);
             start = end as usize;
         }
         let data = words.to_string().into_bytes();

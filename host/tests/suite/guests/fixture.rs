@@ -55,7 +55,14 @@ fn build_worlds(name: &str) -> PathBuf {
         cargo.env_remove(name);
     }
     let status = cargo
-        .args(["build", "--release", "--locked", "--examples", "--quiet"])
+        .args([
+            "build",
+            "--profile",
+            "guest",
+            "--locked",
+            "--examples",
+            "--quiet",
+        ])
         .args(["--target", "wasm32-wasip2", "--manifest-path"])
         .arg(&manifest)
         .arg("--target-dir")
@@ -64,7 +71,7 @@ fn build_worlds(name: &str) -> PathBuf {
         .unwrap();
     assert!(status.success(), "{} does not build", manifest.display());
     let file = format!("{}.wasm", name.replace('-', "_"));
-    target.join("wasm32-wasip2/release/examples").join(file)
+    target.join("wasm32-wasip2/guest/examples").join(file)
 }
 
 fn build_guest(name: &str) -> PathBuf {

@@ -1,4 +1,6 @@
 //! The least a columnar guest is: it rejects the first message.
+#![cfg(target_arch = "wasm32")]
+#![allow(missing_docs, unsafe_code, reason = "what is generated")]
 
 wit_bindgen::generate!({ path: "../../../../../wit", world: "batch-minimal" });
 

@@ -1,4 +1,6 @@
 //! A guest that wants what nobody gave it.
+#![cfg(target_arch = "wasm32")]
+#![allow(missing_docs, unsafe_code, reason = "what is generated")]
 
 wit_bindgen::generate!({
     path: "../../../../../wit",

@@ -1,4 +1,6 @@
 //! A guest of one message a call with everything; the message says how it behaves.
+#![cfg(target_arch = "wasm32")]
+#![allow(missing_docs, unsafe_code, reason = "what is generated")]
 
 wit_bindgen::generate!({ path: "../../../../../wit", world: "message-full" });
 
@@ -37,7 +39,7 @@ impl message_handler::Guest for Talker {
         metrics::count("called", 1);
         let text = String::from_utf8_lossy(&message.data);
         log::write(log::Level::Debug, &text);
-            let emit = |data: &str, key: Option<&str>, output: Option<&str>| Emission {
+        let emit = |data: &str, key: Option<&str>, output: Option<&str>| Emission {
             data: data.into(),
             key: key.map(str::to_owned),
             output: output.map(str::to_owned),

@@ -1,4 +1,6 @@
 //! The least a guest of one message a call is: it gives back what it gets.
+#![cfg(target_arch = "wasm32")]
+#![allow(missing_docs, unsafe_code, reason = "what is generated")]
 
 wit_bindgen::generate!({ path: "../../../../../wit", world: "message-minimal" });
 
