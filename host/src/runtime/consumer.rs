@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shardwright_core::{
     Batch, CheckpointDelta, ChildShard, Consumer, ConsumerEffect, ConsumerEvent, ConsumerStart,
-    DeadMessage, Entropy, Instant, LaneState, Outcome, Ran, ShardId, Slot, StopReason,
+    DeadMessage, Entropy, Instant, LaneState, LostReason, Outcome, Ran, ShardId, Slot, StopReason,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -69,6 +69,8 @@ struct Shell {
     tasks: JoinSet<()>,
     fetcher: Option<tokio::task::AbortHandle>,
     is_draining: bool,
+    /// Malformed containers, and user records outside the shard's range, as of the last look.
+    told: (u64, u64),
     effects: Vec<ConsumerEffect>,
 }
 
@@ -99,6 +101,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         tasks: JoinSet::new(),
         fetcher: None,
         is_draining: false,
+        told: (0, 0),
         effects: Vec::new(),
         shared,
     };
@@ -202,7 +205,14 @@ impl Shell {
         match orders.stop {
             Some(StopReason::Lost(reason)) => {
                 let pipeline = self.shared.name();
-                tracing::warn!(pipeline, shard = %self.shard, ?reason, "the lease is lost; its batches are dropped");
+                let why = match reason {
+                    LostReason::Taken {
+                        owner: Some(owner), ..
+                    } => format!("{owner} has it"),
+                    LostReason::Taken { owner: None, .. } => "its row has changed".to_owned(),
+                    LostReason::Expired => "it could not be renewed in time".to_owned(),
+                };
+                tracing::warn!(pipeline, shard = %self.shard, why, "the lease is lost; its batches are dropped");
                 return Over::Yes;
             }
             Some(StopReason::ShardEnd) => {
@@ -272,6 +282,7 @@ impl Shell {
             self.shared.room.notify_waiters();
         }
         self.publish();
+        self.tell_of_intake();
         let mut over = Over::No;
         for effect in effects.drain(..) {
             if self.execute(effect) == Over::Yes {
@@ -290,6 +301,26 @@ impl Shell {
             checkpoint,
         };
         self.shared.reports().insert(self.shard.clone(), report);
+    }
+
+    /// The first time something odd comes in, it is told; how much there was in all is told at the end.
+    fn tell_of_intake(&mut self) {
+        let intake = self.consumer.intake();
+        let (malformed, outside) = (intake.malformed.values().sum(), intake.outside_range);
+        let pipeline = self.shared.name();
+        if self.told.0 == 0 && malformed > 0 {
+            let why = intake
+                .malformed
+                .keys()
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", ");
+            tracing::warn!(pipeline, shard = %self.shard, why, "a record begins like a KPL container and is none; it is delivered whole");
+        }
+        if self.told.1 == 0 && outside > 0 {
+            tracing::warn!(pipeline, shard = %self.shard, "user records outside the shard's hash range are dropped, as `outside_range` asks");
+        }
+        self.told = (malformed, outside);
     }
 
     fn execute(&mut self, effect: ConsumerEffect) -> Over {
@@ -376,6 +407,11 @@ impl Shell {
     /// Ends every task, and only then lets go of the lease.
     async fn stop(mut self) {
         self.tasks.shutdown().await;
+        let (malformed, outside_range) = self.told;
+        if malformed + outside_range > 0 {
+            let pipeline = self.shared.name();
+            tracing::warn!(pipeline, shard = %self.shard, malformed, outside_range, "containers taken whole and user records dropped, in all");
+        }
         self.shared.budget().leave(&self.shard);
         self.shared.room.notify_waiters();
         self.shared.reports().remove(&self.shard);
