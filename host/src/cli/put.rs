@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use shardwright_core::{
-    AggregateBounds, Aggregator, Backoff, Entropy, PackedRecord, effective_hash,
+    AggregateBounds, Aggregator, Backoff, Entropy, PackedRecord, Shard, effective_hash,
 };
 
 use super::CliError;
@@ -81,7 +81,7 @@ impl Putter {
             return Ok(());
         };
         self.pack_rest();
-        let shards = self.source.list_shards(ShardListing::All).await?;
+        let shards = self.list_shards().await?;
         let bounds = AggregateBounds {
             bytes: CONTAINER_BYTES_MAX,
             records,
@@ -91,6 +91,28 @@ impl Putter {
             .map(|shard| Aggregator::new(shard.hash_range, bounds))
             .collect();
         Ok(())
+    }
+
+    /// An endpoint that is away comes back, or another process takes it over: it is waited for as long as for a put. Only
+    /// a putter that has not put anything yet says at once that nobody answers.
+    async fn list_shards(&mut self) -> Result<Vec<Shard>, PortError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.source.list_shards(ShardListing::All).await {
+                Ok(shards) => return Ok(shards),
+                Err(error)
+                    if is_final(&error) || tries >= PUT_TRIES_MAX || self.packers.is_empty() =>
+                {
+                    return Err(error);
+                }
+                Err(_passing) => self.pause(tries).await,
+            }
+        }
+    }
+
+    async fn pause(&mut self, tries: u32) {
+        tokio::time::sleep(RETRY.pause(tries, self.entropy.draw())).await;
     }
 
     /// Adds a user record; what is full is put.
@@ -175,11 +197,7 @@ impl Putter {
             tries += 1;
             let refused = match self.admin.put(&self.stream, &entries).await {
                 Ok(refused) => refused,
-                Err(error)
-                    if error.kind == ErrorKind::Fatal || error.kind == ErrorKind::NotFound =>
-                {
-                    return Err(error);
-                }
+                Err(error) if is_final(&error) => return Err(error),
                 Err(error) => (0..entries.len())
                     .map(|index| (index, error.clone()))
                     .collect(),
@@ -213,9 +231,14 @@ impl Putter {
                 index += 1;
                 is_refused[index - 1]
             });
-            tokio::time::sleep(RETRY.pause(tries, self.entropy.draw())).await;
+            self.pause(tries).await;
         }
     }
+}
+
+/// Whether trying again is in vain.
+fn is_final(error: &PortError) -> bool {
+    matches!(error.kind, ErrorKind::Fatal | ErrorKind::NotFound)
 }
 
 fn entry_of(packed: PackedRecord) -> PutEntry {

@@ -1,0 +1,21 @@
+//! The whole, from outside: the real binary as processes that are fed, killed, stopped and started again.
+
+// Marked as what it is, so that helpers may panic as tests do.
+#[cfg(test)]
+mod e2e {
+    mod chance;
+    mod commands;
+    mod endpoint_kills;
+    mod faults;
+    mod first_record;
+    mod kills;
+    mod load;
+    mod machine;
+    mod output;
+    mod real_text;
+    mod reshards;
+    mod rows;
+    mod stops;
+    mod wire;
+    mod workers;
+}
