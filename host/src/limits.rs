@@ -85,6 +85,10 @@ pub(crate) const IO_THREADS: usize = 2;
 /// kill after 30 seconds by default, so this stays below.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
+/// Checkpoints that one span of a pipeline makes due, whatever their time. A shard has half of the span to itself, and of
+/// seven shards each an eighth: for so many, one is asked for before there is no room left.
+pub(crate) const CHECKPOINTS_PER_SPAN: u64 = 8;
+
 // === streams made and filled from the command line ===
 
 /// For a new or resharded stream to become usable: AWS takes up to a minute.

@@ -8,24 +8,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::batch::Batch;
-use crate::lanes::{BatchBounds, Cause, Lanes, RunResult, Settled, Verdict};
-use crate::lease_write::CheckpointDelta;
+use crate::lanes::{BatchBounds, Lanes, RunResult, Settled, Verdict};
 use crate::message::{ColumnsWanted, FlushReason};
 use crate::position::{Checkpoint, Position};
-use crate::record::Record;
 use crate::retry::RetryPolicy;
-use crate::run::Outcome;
 use crate::shard::ChildShard;
 use crate::time::Instant;
 use crate::window::{Admitted, Intake, Opening, Slot, Usage, Window};
 
+mod events;
 mod progress;
 #[cfg(test)]
 mod tests;
 
+pub use events::{ConsumerEffect, ConsumerEvent, DeadMessage, Ran};
 use progress::Progress;
 
 /// What a consumer is made with.
@@ -41,102 +38,10 @@ pub struct ConsumerSettings {
     pub opening: Opening,
     /// The longest time between two checkpoints while there is progress.
     pub checkpoint_every: Duration,
+    /// The most user records between two checkpoints, more or less: from here on one is asked for at once.
+    pub checkpoint_after: u64,
     /// The columns that the first step reads.
     pub wanted: ColumnsWanted,
-}
-
-/// How a batch came back.
-#[derive(Debug)]
-pub enum Ran {
-    /// All steps answered and everything was delivered, or its failure is in the outcome.
-    Done(Outcome),
-    /// A step gave no reply. `lost` is what its instance held from earlier batches.
-    Crashed {
-        /// Why.
-        cause: Cause,
-        /// Messages that the lost instance held: slot and key hash.
-        lost: Vec<(Slot, u64)>,
-    },
-}
-
-/// What a consumer is told.
-#[derive(Debug)]
-pub enum ConsumerEvent {
-    /// Time has passed, or there may be room again.
-    Tick,
-    /// A read came back.
-    Read {
-        /// What it brought.
-        records: Vec<Record>,
-        /// With the end of a closed shard, the shards that follow.
-        end: Option<Vec<ChildShard>>,
-        /// How far behind the tip it ended, in milliseconds.
-        millis_behind_latest: u64,
-    },
-    /// A batch came back.
-    Ran {
-        /// The batch.
-        batch: Box<Batch>,
-        /// How.
-        ran: Ran,
-    },
-    /// A lane's instances were asked to flush between batches.
-    Flushed {
-        /// Whether [`ConsumerEffect::Flush`] asked for it; a lane may also flush by itself.
-        is_asked: bool,
-        /// What they released.
-        outcome: Outcome,
-        /// What an instance held that was lost over it: slot and key hash.
-        lost: Vec<(Slot, u64)>,
-    },
-    /// The dead-letter sink has these messages.
-    Buried(Vec<Slot>),
-    /// The checkpoint is durable up to here.
-    Stored(Checkpoint),
-    /// Stop: finish what was begun, take nothing new.
-    Drain,
-}
-
-/// A message for the dead-letter sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadMessage {
-    /// Its slot; the answer is [`ConsumerEvent::Buried`].
-    pub slot: Slot,
-    /// Its place.
-    pub position: Position,
-    /// Its key.
-    pub key: String,
-    /// Its whole payload.
-    pub data: Bytes,
-    /// When the stream received it, milliseconds since the Unix epoch.
-    pub arrival_ms: i64,
-    /// Why it is given up.
-    pub cause: Cause,
-    /// How often it was tried.
-    pub attempts: u32,
-}
-
-/// What a consumer wants done.
-#[derive(Debug)]
-pub enum ConsumerEffect {
-    /// Run this batch in its lane and answer with [`ConsumerEvent::Ran`].
-    Run(Box<Batch>),
-    /// Write these to the dead-letter sink, until it has them, and answer with [`ConsumerEvent::Buried`].
-    Bury(Vec<DeadMessage>),
-    /// Make what was delivered durable, then move the checkpoint, and answer with [`ConsumerEvent::Stored`].
-    Store(CheckpointDelta),
-    /// Only held messages are left: ask every lane's instances to flush, and answer with [`ConsumerEvent::Flushed`] for each
-    /// lane. No batch is out.
-    Flush(FlushReason),
-    /// The shard is closed and everything in it is done.
-    Ended {
-        /// Where the last move led.
-        from: Checkpoint,
-        /// The shards that follow.
-        children: Vec<ChildShard>,
-    },
-    /// Everything that was begun is done, and the checkpoint that says so is durable.
-    Drained,
 }
 
 /// What there is to see of a consumer.
@@ -417,7 +322,7 @@ impl Consumer {
         self.is_full = self.window.has_unopened();
         self.dispatch(now, effects);
         self.finish_or_store(now, effects);
-        self.status.usage = self.window.usage();
+        self.status.usage = self.usage();
         self.status.parked_keys = self.lanes.parked_keys();
         self.status.is_at_tip = self.is_last_read_at_tip
             && self.window.is_drained()
@@ -463,10 +368,20 @@ impl Consumer {
             effects.push(ConsumerEffect::Drained);
             return;
         }
-        let is_urgent = is_stopping || (is_drained && self.is_last_read_at_tip);
-        if let Some(delta) = self.progress.plan(now, watermark, is_urgent) {
+        let done = self.window.done();
+        let is_urgent =
+            is_stopping || (is_drained && self.is_last_read_at_tip) || self.is_span_spent(done);
+        if let Some(delta) = self.progress.plan(now, watermark, done, is_urgent) {
             effects.push(ConsumerEffect::Store(delta));
         }
+    }
+
+    /// Whether a checkpoint would give back so much of the span that it should not wait for its time: enough, or with no
+    /// room left more than what is still unresolved.
+    fn is_span_spent(&self, done: u64) -> bool {
+        let not_covered = self.progress.not_covered(done);
+        let is_most = not_covered > 0 && not_covered >= self.window.usage().span;
+        not_covered >= self.settings.checkpoint_after || (self.is_full && is_most)
     }
 
     /// Whether everything that is unresolved is held by an instance, and nothing else will come.
@@ -498,9 +413,14 @@ impl Consumer {
         self.window.intake()
     }
 
-    /// What the window holds: what the pipeline's budget must know after every event.
+    /// What the pipeline's budget must know after every event: what the window holds, its span from the durable
+    /// checkpoint on, since that is where a crash begins again.
     pub fn usage(&self) -> Usage {
-        self.window.usage()
+        let held = self.window.usage();
+        Usage {
+            span: held.span + self.progress.not_covered(self.window.done()),
+            ..held
+        }
     }
 
     /// Whether records wait for room.

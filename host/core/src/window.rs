@@ -69,7 +69,7 @@ pub struct MessageRef<'a> {
 pub struct Usage {
     /// User records that are unresolved.
     pub records: u64,
-    /// User records from the watermark to the newest one.
+    /// User records from the watermark to the newest one; of a consumer, from the durable checkpoint on.
     pub span: u64,
     /// Bytes of the records held, unopened ones included.
     pub bytes: u64,
@@ -455,6 +455,11 @@ impl Window {
         {
             self.bytes -= container.bytes;
         }
+    }
+
+    /// User records that the watermark has passed since the window was made.
+    pub fn done(&self) -> u64 {
+        self.first_slot
     }
 
     /// What is held.

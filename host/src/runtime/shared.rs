@@ -11,6 +11,7 @@ use shardwright_core::{
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::limits::CHECKPOINTS_PER_SPAN;
 use crate::ports::{DeadLetterSink, PreparedPlugin, Sink, StreamSource};
 
 /// What a pipeline is built of. Whoever builds it names the adapters; nothing here does.
@@ -107,6 +108,7 @@ impl Shared {
                 range: range.unwrap_or(HashRange::FULL),
             },
             checkpoint_every: pipeline.checkpoint_every,
+            checkpoint_after: (pipeline.flow.span / CHECKPOINTS_PER_SPAN).max(1),
             wanted: self.columns_wanted(),
         }
     }

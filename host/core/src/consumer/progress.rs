@@ -11,9 +11,11 @@ use crate::time::Instant;
 pub(super) struct Progress {
     every: Duration,
     stored: Checkpoint,
-    /// A move that is out: where it leads.
-    out: Option<Checkpoint>,
+    /// A move that is out: where it leads, and how many user records that is from the start.
+    out: Option<(Checkpoint, u64)>,
     since: Instant,
+    /// User records up to what is stored, from the start.
+    covered: u64,
 }
 
 impl Progress {
@@ -23,14 +25,17 @@ impl Progress {
             stored,
             out: None,
             since: now,
+            covered: 0,
         }
     }
 
-    /// The move to ask for now, if one is due: the time has come, or it is urgent.
+    /// The move to ask for now, if one is due: the time has come, or it is urgent. Below the watermark are `done` user
+    /// records from the start.
     pub(super) fn plan(
         &mut self,
         now: Instant,
         watermark: Option<Position>,
+        done: u64,
         is_urgent: bool,
     ) -> Option<CheckpointDelta> {
         if self.out.is_some() || !(is_urgent || self.since + self.every <= now) {
@@ -40,7 +45,7 @@ impl Progress {
         if to <= self.stored {
             return None;
         }
-        self.out = Some(to.clone());
+        self.out = Some((to.clone(), done));
         Some(CheckpointDelta {
             from: self.stored.clone(),
             to,
@@ -48,8 +53,8 @@ impl Progress {
     }
 
     pub(super) fn stored(&mut self, now: Instant, checkpoint: Checkpoint) {
-        if self.out.as_ref().is_some_and(|out| *out <= checkpoint) {
-            self.out = None;
+        if let Some((_, done)) = self.out.take_if(|(to, _)| *to <= checkpoint) {
+            self.covered = done;
         }
         if self.stored < checkpoint {
             self.stored = checkpoint;
@@ -57,9 +62,15 @@ impl Progress {
         }
     }
 
+    /// Of `done` user records below the watermark, those that a crash would deliver again all the same.
+    pub(super) fn not_covered(&self, done: u64) -> u64 {
+        done - self.covered
+    }
+
     /// Where the moves asked for so far lead.
     pub(super) fn requested(&self) -> Checkpoint {
-        self.out.as_ref().unwrap_or(&self.stored).clone()
+        let out = self.out.as_ref().map(|(to, _)| to);
+        out.unwrap_or(&self.stored).clone()
     }
 
     /// Whether no move is out.
