@@ -47,6 +47,9 @@ sinks:
 checkpoint: { every: 1s }
 ";
 
+/// Characters of a checkpoint that are shown: a row then fits into 80.
+const CHECKPOINT_CHARS: usize = 24;
+
 /// Between two pictures on a terminal.
 const REDRAW: Duration = Duration::from_millis(250);
 
@@ -304,7 +307,7 @@ impl View {
                 shard.to_string(),
                 report.status.resolved.to_string(),
                 report.status.usage.records.to_string(),
-                report.checkpoint.to_string(),
+                shortened(&report.checkpoint.to_string()),
             ]);
         }
         for line in words
@@ -317,6 +320,15 @@ impl View {
             text.push('\n');
         }
         text
+    }
+}
+
+/// A checkpoint in the room that a terminal has: the picture is drawn over only if no line of it wraps. Its last digits
+/// are those that move.
+fn shortened(checkpoint: &str) -> String {
+    match checkpoint.char_indices().nth_back(CHECKPOINT_CHARS - 1) {
+        Some((start, _)) if start > 0 => format!("…{}", &checkpoint[start..]),
+        _ => checkpoint.to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use shardwright_core::{Checkpoint, InitialPosition, Lease, ShardId, StartAt};
 use super::table::Table;
 use super::{CliError, Service, pipelines};
 use crate::app::App;
-use crate::ports::{LeaseTable as _, StreamSource};
+use crate::ports::{ErrorKind, LeaseTable as _, StreamSource};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -99,7 +99,13 @@ fn show(app: &mut App, subject: &Subject) -> Result<ExitCode, CliError> {
             .clients()
             .lease_table(&table_target, &subject.table)
             .await?;
-        let mut leases = table.list().await?;
+        let mut leases = table.list().await.map_err(|error| match error.kind {
+            ErrorKind::NotFound => CliError::Other(format!(
+                "there is no lease table {}: no pipeline has run with it yet",
+                subject.table
+            )),
+            _ => error.into(),
+        })?;
         leases.sort_by(|one, other| one.shard.cmp(&other.shard));
         let source = match &stream_target {
             Some((stream, target)) => Some(app.clients().stream_source(target, stream).await?),
