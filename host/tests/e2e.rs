@@ -6,6 +6,7 @@ mod e2e {
     mod chance;
     mod commands;
     mod endpoint_kills;
+    mod examples;
     mod faults;
     mod first_record;
     mod kills;
@@ -15,6 +16,7 @@ mod e2e {
     mod real_text;
     mod reshards;
     mod rows;
+    mod standins;
     mod stops;
     mod wire;
     mod workers;

@@ -129,8 +129,9 @@ impl Shell {
     fn start_tasks(&mut self, from: shardwright_core::StartAt) {
         let guests = self.shared.parts.guests.clone();
         for number in 0..self.shared.parts.pipeline.flow.lanes {
-            // One batch or flush is out at a time.
-            let (give, work) = mpsc::channel(1);
+            // One batch or flush is out at a time; a second place, since a lane that lost an instance over a flush of its own
+            // may be given a batch while the flush it was asked for still waits.
+            let (give, work) = mpsc::channel(2);
             let lane = Lane {
                 shared: Arc::clone(&self.shared),
                 shard: self.shard.clone(),
@@ -345,7 +346,7 @@ impl Shell {
     }
 
     fn give(&self, lane: usize, work: LaneWork) {
-        // A lane has at most one thing to do, for which its channel has room; one that is gone was aborted with the rest.
+        // A lane has at most two things to do, for which its channel has room; one that is gone was aborted with the rest.
         if let Some(lane) = self.lanes.get(lane) {
             let _ = lane.try_send(work);
         }

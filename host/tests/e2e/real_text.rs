@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::machine::Machine;
+use super::standins::Standins;
 
 /// The licences that every Debian machine has.
 const LICENCES: &str = "/usr/share/common-licenses";
@@ -148,4 +149,44 @@ fn real_text_is_counted_right_in_four_shards() {
 #[test]
 fn real_text_is_counted_right_in_sixteen_shards() {
     words_of(16);
+}
+
+/// The same job, with a stream and a lease table that nobody here wrote.
+#[test]
+fn real_text_is_counted_right_on_servers_of_others() {
+    let machine = Machine::new();
+    let standins = Standins::start(&machine);
+    let files = texts();
+    let expected = count(&files);
+    let service = ["--endpoint", &standins.kinesis, "--region", "us-east-1"];
+    for (stream, aggregate) in [("plain", None), ("packed", Some("40"))] {
+        let create = ["stream", "create", stream, "--shards", "4"];
+        machine.run(&[&create[..], &service].concat());
+        let mut put = vec!["stream", "put", stream, "--lines", "--from"];
+        put.extend(files.iter().map(|file| file.to_str().unwrap()));
+        put.extend(
+            aggregate
+                .map(|records| ["--aggregate", records])
+                .into_iter()
+                .flatten(),
+        );
+        machine.run(&[&put[..], &service].concat());
+        let pipeline = machine.write(
+            &format!("{stream}.yaml"),
+            &format!(
+                "version: 1\npipeline: {stream}-words\nsource: {{ kinesis: {{ stream: {stream}, region: us-east-1, \
+                 endpoint: \"{}\", leases: {{ endpoint: \"{}\" }} }} }}\n\
+                 steps: [{{ plugin: \"builtin:word-count\" }}]\n\
+                 sinks: {{ counts: {{ file: {{ path: {stream}.jsonl, format: json }} }} }}\n",
+                standins.kinesis, standins.dynamodb
+            ),
+        );
+        machine.run(&["run", &pipeline, "--until-tip"]);
+        let counted = counted(&machine.path(&format!("{stream}.jsonl")));
+        assert!(
+            counted == expected,
+            "{stream}: {}",
+            difference(&counted, &expected)
+        );
+    }
 }

@@ -10,7 +10,7 @@ use shardwright::ports::{
     ErrorKind, ReadAnswer, Record, ShardIterator, ShardListing, StreamSource,
 };
 use shardwright_core::{ChildShard, HashRange, SequenceNumber, Shard, ShardId, StartAt};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval};
 
 use super::{raw_streams, target};
 
@@ -66,7 +66,9 @@ pub(super) async fn stream(endpoint: &str, name: &str, shards: i32) -> KinesisSo
 /// Waits until a stream has so many open shards and may be changed again, which is later than that it can be read.
 async fn ready(endpoint: &str, source: &KinesisSource, name: &str, open_shards: u32) {
     let give_up = Instant::now() + READY_MAX;
+    let mut look = interval(READY_POLL);
     loop {
+        look.tick().await;
         let raw = raw_streams(endpoint)
             .describe_stream_summary()
             .stream_name(name)
@@ -85,7 +87,6 @@ async fn ready(endpoint: &str, source: &KinesisSource, name: &str, open_shards: 
             Instant::now() < give_up,
             "it does not get ready: {summary:?}"
         );
-        sleep(READY_POLL).await;
     }
 }
 
