@@ -1,5 +1,12 @@
 //! The bound on what a crash delivers again: messages from the durable checkpoint to the newest one, over all shards.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::vec_box,
+    reason = "whatever goes wrong here fails the test, and boxes of batches travel"
+)]
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +40,7 @@ fn settings() -> ConsumerSettings {
             range: HashRange::FULL,
         },
         // Never due by time: what makes a checkpoint due here is the span alone.
-        checkpoint_every: Duration::from_secs(3_600),
+        checkpoint_every: Duration::from_hours(1),
         checkpoint_after: SPAN / 8,
         wanted: ColumnsWanted {
             keys: false,

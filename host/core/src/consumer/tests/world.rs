@@ -6,7 +6,10 @@ use super::super::*;
 use crate::aggregate::{AggregateBounds, Aggregator};
 use crate::deaggregate::OutsideRange;
 use crate::entropy::Entropy;
+use crate::lanes::Cause;
 use crate::position::SequenceNumber;
+use crate::record::Record;
+use crate::run::Outcome;
 use crate::shard::HashRange;
 
 mod checks;
@@ -172,6 +175,7 @@ impl World {
                 range: HashRange::FULL,
             },
             checkpoint_every: Duration::from_millis(300),
+            checkpoint_after: 20,
             wanted: ColumnsWanted::ALL,
         };
         let mut consumer = Consumer::new(self.now, settings, self.stored.clone());
