@@ -237,7 +237,7 @@ impl Lanes {
         match verdict {
             None => lane.acked(&mut turn, queued),
             Some(Verdict::Held) => {}
-            Some(Verdict::Again) => lane.run_again(now, vec![queued]),
+            Some(Verdict::Again) => lane.run_held_again(now, queued),
             Some(Verdict::Reject(cause)) => lane.give_up(&mut turn, queued, cause),
             Some(Verdict::Retry { after, cause }) => lane.failed(&mut turn, queued, after, cause),
         }

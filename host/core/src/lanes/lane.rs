@@ -285,8 +285,16 @@ impl Lane {
         });
         let other = std::mem::replace(&mut parked.first, message);
         let before = std::mem::replace(&mut parked.wake, wake);
-        // One that runs, or is being buried, is on its way already.
-        if other.slot != message.slot && matches!(before, Wake::At(_)) {
+        if other.slot == message.slot {
+            return;
+        }
+        // One that runs, or is being buried, is out of the way. One whose turn had come, and has not run yet, steps back.
+        let steps_back = match before {
+            Wake::At(_) => true,
+            Wake::Running => recall(&mut self.alone, &mut self.ready, other.slot),
+            Wake::DeadLetter => false,
+        };
+        if steps_back {
             parked.insert_behind(other);
         }
     }
@@ -304,6 +312,25 @@ impl Lane {
         if let Some(parked) = self.parked.remove(&key) {
             self.run_again(now, parked.behind.into());
         }
+    }
+
+    /// Runs a message again that was held: behind what is older of its key and still queued, if there is any.
+    pub(super) fn run_held_again(&mut self, now: Instant, queued: Queued) {
+        let is_parked = self.parked.contains_key(&queued.key);
+        let queues = self
+            .alone
+            .iter_mut()
+            .chain(std::iter::once(&mut self.ready));
+        for queue in queues.rev() {
+            let older = queue
+                .iter()
+                .rposition(|other| other.key == queued.key && other.slot < queued.slot);
+            if let Some(index) = older.filter(|_| !is_parked) {
+                queue.insert(index + 1, queued);
+                return;
+            }
+        }
+        self.run_again(now, vec![queued]);
     }
 
     /// Puts messages, in order, in front of everything that the lane has not begun, except those whose key waits for an
@@ -370,4 +397,20 @@ impl Lane {
         let alone = (!self.alone.is_empty()).then_some(Instant::default());
         wake.chain(wait).chain(alone).min()
     }
+}
+
+/// Takes a message out of the queues; false if it is in none.
+fn recall(
+    alone: &mut VecDeque<VecDeque<Queued>>,
+    ready: &mut VecDeque<Queued>,
+    slot: Slot,
+) -> bool {
+    let queues = alone.iter_mut().chain(std::iter::once(ready));
+    for queue in queues {
+        if let Some(index) = queue.iter().position(|queued| queued.slot == slot) {
+            queue.remove(index);
+            return true;
+        }
+    }
+    false
 }

@@ -186,4 +186,21 @@ fn histories_that_went_wrong() {
         ..odds(33, 6, 0, 9)
     };
     play(16_975_492_573_633_281_642, 1, 5, odds);
+    // A held message failed while a younger one of its key, whose turn had come, was still queued: that one was passed.
+    let odds = Odds {
+        retry: 25,
+        reject: 9,
+        hold: 11,
+        crash: 0,
+        poison: 0,
+    };
+    play(7_045_784_788_536_475_912, 3, 5, odds);
+    // A held message that ran again was put before an older one of its key.
+    let odds = Odds {
+        retry: 22,
+        reject: 1,
+        hold: 34,
+        ..odds
+    };
+    play(6_224_387_160_693_388_543, 1, 2, odds);
 }
