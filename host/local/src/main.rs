@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use shardwright_local::{Attachment, Endpoint, SyncMode};
 
-#[expect(clippy::doc_markdown, reason = "this is the text of --help")]
 /// A durable Kinesis endpoint for one machine, with DynamoDB beside it
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
