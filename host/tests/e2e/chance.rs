@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Chance(u64);
 
 impl Chance {
-    /// Seeded by the environment variable SHARDWRIGHT_E2E_SEED, or anew; the seed is printed, and shown when a test fails.
+    /// Seeded by the environment variable `SHARDWRIGHT_E2E_SEED`, or anew; the seed is printed, and shown when a test fails.
     pub(super) fn new() -> Self {
         let seed = match env::var("SHARDWRIGHT_E2E_SEED") {
             Ok(seed) => seed.parse().expect("SHARDWRIGHT_E2E_SEED is a number"),
@@ -46,7 +46,7 @@ pub(super) fn pause(duration: Duration) {
     }
 }
 
-/// How many rounds a test of random moments has: `few` unless SHARDWRIGHT_E2E_ROUNDS says otherwise.
+/// How many rounds a test of random moments has: `few` unless `SHARDWRIGHT_E2E_ROUNDS` says otherwise.
 pub(super) fn rounds(few: u64) -> u64 {
     env::var("SHARDWRIGHT_E2E_ROUNDS")
         .map_or(few, |rounds| rounds.parse().expect("a number of rounds"))

@@ -44,7 +44,7 @@ fn produce_run_and_leases_work_together() {
             .map(|line| line.split_whitespace().collect())
             .collect();
         let is_under_way =
-            |row: &Vec<&str>| row[1].starts_with("shardwright-") && row[3].contains("4");
+            |row: &Vec<&str>| row[1].starts_with("shardwright-") && row[3].contains('4');
         (rows.len() == 2 && rows.iter().all(is_under_way)).then_some(())
     });
     produce.terminate();

@@ -59,7 +59,7 @@ fn an_acknowledged_put_survives_the_endpoint_that_took_it() {
             assert!(words.is_running(), "{}", words.story());
             (whole_bytes(&out) > before).then_some(())
         });
-        chance.pause(Duration::from_millis(1_000));
+        chance.pause(Duration::from_secs(1));
         endpoint.kill();
         chance.pause(Duration::from_millis(500));
         endpoint = machine.start(&["local", "--port", &client.port()]);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::wire::Client;
 
 /// For one command, or one thing to come about. Far more than is needed on a machine with other work.
-pub(super) const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_mins(2);
 
 /// Between two looks at what is waited for.
 const LOOK: Duration = Duration::from_millis(5);

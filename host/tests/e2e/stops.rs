@@ -38,7 +38,7 @@ fn a_worker_that_is_told_to_stop_repeats_nothing() {
             assert!(run.is_running(), "{}", run.story());
             (whole_bytes(&out) > before).then_some(())
         });
-        chance.pause(Duration::from_millis(1_000));
+        chance.pause(Duration::from_secs(1));
         run.terminate();
         let status = run.wait(STOP_LIMIT);
         assert_eq!(status.code(), Some(0), "{}", run.story());

@@ -1,4 +1,4 @@
-//! A plugin that does what its messages tell it to, good or bad: each payload is a command of [`act`] or [`forge`].
+//! A plugin that does what its messages tell it to, good or bad: each payload is a command of `act` or `forge`.
 //!
 //! It is written against the bare contract, since the SDK would not let it lie. Its configuration may name a command
 //! for `configure` and one for `flush`: `{"configure": "spin", "flush": "panic"}`.
