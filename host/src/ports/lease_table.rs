@@ -33,7 +33,7 @@ pub enum LeaseWriteError {
 
 /// The rows and their fenced writes (LE-1, LE-2).
 ///
-/// Every write but `create`, `record_children` and `delete` is conditional on the counter; a write whose reply was lost
+/// Every write but `create` and `delete` is conditional on the counter; a write whose reply was lost
 /// is recognised by counter, owner, incarnation and, for a checkpoint, its value. The SDK's own retries are off for
 /// fenced writes, so that one call is one request; whoever calls tries again. One fenced write per lease at a time is
 /// the caller's duty.
