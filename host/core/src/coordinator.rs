@@ -6,14 +6,18 @@ use crate::entropy::Entropy;
 use crate::keeper::LeaseTiming;
 use crate::lease::{Lease, WorkerId};
 use crate::lease_write::{Trouble, TroubleKind};
-use crate::limits::{CLEANUP_INTERVAL, RELIST_AFTER};
+use crate::limits::{AUDIT_INTERVAL, HANDOVER_LOOK, RELIST_AFTER};
 use crate::position::InitialPosition;
 use crate::shard::{Shard, ShardId};
 use crate::time::Instant;
 
+mod audit;
+mod balance;
 mod chore;
 mod event;
+mod handover;
 mod holding;
+mod leader;
 mod rows;
 mod snapshot;
 mod sync;
@@ -21,12 +25,13 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
+use audit::Auditor;
 use chore::Chore;
 pub use event::{
     ConsumerStart, CoordinatorEffect, CoordinatorEvent, Happening, ShardListing, StopReason,
 };
 use holding::Holding;
-use rows::Rows;
+use rows::{Rows, Standing};
 pub use snapshot::{LeaseSnapshot, LeaseState, LeaseView};
 use sync::Creating;
 use taking::Taking;
@@ -40,6 +45,8 @@ pub struct LeaseSettings {
     pub initial: InitialPosition,
     /// The lease's duration, the same for every worker of the application.
     pub timing: LeaseTiming,
+    /// The most leases that this worker takes, whatever its share would be.
+    pub max_leases: usize,
     /// Random, from the operating system: incarnations are drawn from it.
     pub seed: u128,
 }
@@ -77,11 +84,18 @@ pub struct Coordinator {
     held: BTreeMap<ShardId, Holding>,
     creating: BTreeMap<ShardId, Creating>,
     deleting: BTreeSet<ShardId>,
-    cleanup_at: Instant,
+    announcing: BTreeSet<ShardId>,
+    audit_at: Instant,
+    audits: u32,
+    auditor: Auditor,
+    /// Shards with rows that need them, of which the last listing knew nothing any more.
+    unlisted: BTreeSet<ShardId>,
     /// A listing was turned into rows at least once.
     has_synced: bool,
     /// Rows have changed since the last look for what may be taken.
     must_review: bool,
+    /// A listing has come since the last look for what may be asked for.
+    must_balance: bool,
     revision: u64,
 }
 
@@ -98,7 +112,7 @@ impl Coordinator {
     pub fn new(settings: LeaseSettings) -> Self {
         Self {
             entropy: Entropy::new(settings.seed),
-            rows: Rows::new(settings.worker.clone(), settings.timing.failover),
+            rows: Rows::new(settings.worker.clone(), settings.timing),
             settings,
             phase: Phase::New,
             ensuring: Chore::default(),
@@ -109,9 +123,14 @@ impl Coordinator {
             held: BTreeMap::new(),
             creating: BTreeMap::new(),
             deleting: BTreeSet::new(),
-            cleanup_at: Instant::default(),
+            announcing: BTreeSet::new(),
+            audit_at: Instant::default(),
+            audits: 0,
+            auditor: Auditor::default(),
+            unlisted: BTreeSet::new(),
             has_synced: false,
             must_review: false,
+            must_balance: false,
             revision: 0,
         }
     }
@@ -146,7 +165,12 @@ impl Coordinator {
             CoordinatorEvent::Written { tenure, outcome } => {
                 self.written(now, &tenure, outcome, effects);
             }
-            CoordinatorEvent::Deleted { shard, outcome } => self.deleted(&shard, outcome, effects),
+            CoordinatorEvent::Announced { shard, outcome } => {
+                self.announced(now, &shard, outcome, effects);
+            }
+            CoordinatorEvent::Deleted { shard, outcome } => {
+                self.deleted(now, &shard, outcome, effects);
+            }
             CoordinatorEvent::Checkpoint { tenure, delta } => {
                 self.checkpoint(now, tenure, delta, effects);
             }
@@ -175,8 +199,12 @@ impl Coordinator {
             .creating
             .values()
             .filter_map(|creating| creating.again_at);
-        let keepers = self.held.values().filter_map(Holding::next_deadline);
-        chores.chain(takes).chain(creates).chain(keepers).min()
+        let kept = self.held.iter();
+        let kept = kept.filter(|(shard, _)| !self.deleting.contains(*shard));
+        let keepers = kept.filter_map(|(_, holding)| holding.next_deadline());
+        let audit = self.next_audit();
+        let due = chores.chain(takes).chain(creates).chain(keepers);
+        due.chain(audit).min()
     }
 
     /// Rises whenever [`snapshot`](Self::snapshot) may have changed.
@@ -186,9 +214,10 @@ impl Coordinator {
 
     /// Every row and what it is to this worker.
     pub fn snapshot(&self) -> LeaseSnapshot {
+        let is_asking = !self.announcing.is_empty() || self.rows.awaits_handover();
         let is_busy = self.must_review || !self.taking.is_empty() || !self.creating.is_empty();
         LeaseSnapshot {
-            is_settled: self.rows.has_listed() && self.has_synced && !is_busy,
+            is_settled: self.rows.has_listed() && self.has_synced && !is_busy && !is_asking,
             leases: self.rows.leases().map(|lease| self.view(lease)).collect(),
         }
     }
@@ -199,12 +228,14 @@ impl Coordinator {
             _ if lease.is_completed() => LeaseState::Ended,
             Some(state) => state,
             // A row that this process wrote and no longer holds is nobody else's, however lately it moved.
-            None => match self.rows.verdict(&lease.shard) {
-                rows::Verdict::Wait(_) if self.rows.is_anothers_seen_alive(&lease.shard) => {
+            None => match self.rows.standing(lease) {
+                Standing::Owned { .. } if self.rows.is_anothers_seen_alive(&lease.shard) => {
                     LeaseState::Alive
                 }
-                rows::Verdict::Wait(until) => LeaseState::Unproven { until },
-                rows::Verdict::Take | rows::Verdict::Leave => LeaseState::Free,
+                Standing::Owned { until } | Standing::Resting { until } => {
+                    LeaseState::Unproven { until }
+                }
+                Standing::Due | Standing::Available { .. } => LeaseState::Free,
             },
         };
         LeaseView {
@@ -220,7 +251,6 @@ impl Coordinator {
     fn start(&mut self, now: Instant) {
         if self.phase == Phase::New {
             self.phase = Phase::Running;
-            self.cleanup_at = now + CLEANUP_INTERVAL;
             self.ensuring.hurry(now);
         }
     }
@@ -264,17 +294,23 @@ impl Coordinator {
             .answered(now, Some(self.settings.timing.list_every()));
         self.rows.listed(asked, now, listing);
         self.must_review = true;
+        self.must_balance = true;
         if is_first {
             self.sync.hurry(now);
+            self.audit_at = now + AUDIT_INTERVAL;
         }
-        if let Some(expiry) = self.rows.next_unproven_expiry() {
+        if let Some(look) = self.rows.next_proof() {
             // Expired means *later* than this, and no sooner than a listing can be again.
             self.listing
-                .hurry((expiry + std::time::Duration::from_millis(1)).max(now + RELIST_AFTER));
+                .hurry((look + std::time::Duration::from_millis(1)).max(now + RELIST_AFTER));
+        }
+        if self.rows.awaits_handover() {
+            self.listing.hurry(now + HANDOVER_LOOK);
         }
         self.start_consumers(effects);
+        self.hand_over_what_was_asked_for(now, effects);
         self.settle_ends(now, effects);
-        self.clean_up(now, effects);
+        self.clean_up(effects);
     }
 
     fn drain(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
@@ -297,6 +333,7 @@ impl Coordinator {
             self.listing.cancel();
             self.sync.cancel();
         }
+        self.audit(now);
         if self.ensuring.ask(now) {
             effects.push(CoordinatorEffect::EnsureTable);
         }
@@ -310,7 +347,8 @@ impl Coordinator {
         if self.phase == Phase::Running {
             self.review(now, effects);
         }
-        let is_drained = self.held.is_empty() && self.taking.is_empty();
+        let is_drained =
+            self.held.is_empty() && self.taking.is_empty() && self.announcing.is_empty();
         if self.phase == Phase::Draining && is_drained {
             self.phase = Phase::Over;
             effects.push(CoordinatorEffect::Finished);

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::lease::HeldLease;
+use crate::lease::{HeldLease, WorkerId};
 use crate::lease_write::{
     CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, Trouble, WriteFailure,
 };
 use crate::limits::{
-    LEASE_DISPATCH_MARGIN_DIVISOR, LEASE_RENEW_EPSILON, LEASE_RETRY_FIRST, LEASE_RETRY_MAX,
+    HANDOVER_LIMIT_FAILOVERS, LEASE_DISPATCH_MARGIN_DIVISOR, LEASE_RENEW_EPSILON,
+    LEASE_RETRY_FIRST, LEASE_RETRY_MAX, RELIST_AFTER, VERY_OLD_FAILOVERS,
 };
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
@@ -40,9 +41,24 @@ impl LeaseTiming {
         self.failover * (LEASE_DISPATCH_MARGIN_DIVISOR - 1) / LEASE_DISPATCH_MARGIN_DIVISOR
     }
 
-    /// From one listing of the rows to the next, as KCL's lease taker has it.
+    /// From one listing of the rows to the next: half of KCL's, since a dead owner is noticed at the second or third one.
     pub fn list_every(self) -> Duration {
-        (self.failover + LEASE_RENEW_EPSILON) * 2
+        self.failover + LEASE_RENEW_EPSILON
+    }
+
+    /// From the first sight of a row to a second one, which shows whether its owner is alive: time for a renewal.
+    pub fn probe_after(self) -> Duration {
+        self.renew_after() + RELIST_AFTER
+    }
+
+    /// From the announcement of a handover to the moment when the lease is taken without one.
+    pub fn hand_over_within(self) -> Duration {
+        self.failover * HANDOVER_LIMIT_FAILOVERS
+    }
+
+    /// How long what is nobody's is left for workers that have less than their share.
+    pub fn very_old_after(self) -> Duration {
+        self.failover * VERY_OLD_FAILOVERS
     }
 }
 
@@ -60,8 +76,11 @@ pub enum KeeperEvent {
         /// The shards that follow.
         children: Vec<ShardId>,
     },
-    /// The consumer is done with the shard before its end: give the lease up after the last checkpoint.
-    Release,
+    /// No consumer needs the lease any more: give it up after the last checkpoint. The first such word counts.
+    Release {
+        /// Whom it is handed to.
+        to: Option<WorkerId>,
+    },
     /// The write that is out came back: the new counter, or why not.
     Written(Result<u64, WriteFailure>),
 }
@@ -84,8 +103,12 @@ pub enum KeeperEffect {
     /// The lease is gone; nothing more will be written. The last word.
     Lost(LostReason),
     /// The lease was given up. The last word.
-    Released,
-    /// `SHARD_END` is durable. The last word: a finished row is left as it is, its owner's name included.
+    Released {
+        /// Whom it was handed to.
+        to: Option<WorkerId>,
+    },
+    /// `SHARD_END` is durable. The lease of a finished shard is kept like any other until its row is deleted: every worker
+    /// counts it in its share of them all.
     Ended,
 }
 
@@ -108,10 +131,16 @@ pub struct LeaseKeeper {
     requested: Checkpoint,
     /// Given with the end of the shard.
     children: Vec<ShardId>,
-    is_releasing: bool,
+    release: Option<Release>,
     since: Instant,
     attempt: Option<Attempt>,
     phase: Phase,
+}
+
+/// The lease is to be given up.
+#[derive(Clone, Debug)]
+struct Release {
+    to: Option<WorkerId>,
 }
 
 /// A write that was sent and has no definite outcome yet.
@@ -130,7 +159,7 @@ enum Phase {
     Fresh,
     /// Close to its end: nothing is dispatched, writes are still tried.
     Stale,
-    /// Lost, released or ended: nothing is written any more.
+    /// Lost or released: nothing is written any more.
     Over,
 }
 
@@ -148,7 +177,7 @@ impl LeaseKeeper {
             stored: checkpoint.clone(),
             requested: checkpoint,
             children: Vec::new(),
-            is_releasing: false,
+            release: None,
             since,
             attempt: None,
             phase: Phase::Fresh,
@@ -214,7 +243,9 @@ impl LeaseKeeper {
                     Err(refused) => effects.push(KeeperEffect::Refused(refused)),
                 }
             }
-            KeeperEvent::Release => self.is_releasing = true,
+            KeeperEvent::Release { to } => {
+                self.release.get_or_insert(Release { to });
+            }
             KeeperEvent::Written(outcome) => {
                 self.written(now, random, outcome, effects);
                 self.watch_clock(now, effects);
@@ -227,7 +258,9 @@ impl LeaseKeeper {
     fn watch_clock(&mut self, now: Instant, effects: &mut Vec<KeeperEffect>) {
         if self.phase == Phase::Fresh && now >= self.dispatch_until() {
             self.phase = Phase::Stale;
-            effects.push(KeeperEffect::StopDispatch);
+            if self.stored != Checkpoint::ShardEnd {
+                effects.push(KeeperEffect::StopDispatch);
+            }
         }
         if self.phase == Phase::Stale && now >= self.expires_at() {
             self.lose(LostReason::Expired, effects);
@@ -251,7 +284,7 @@ impl LeaseKeeper {
         has_ended: bool,
     ) -> Result<(), CheckpointRefused> {
         let is_settled = self.phase == Phase::Over
-            || self.is_releasing
+            || self.release.is_some()
             || self.requested == Checkpoint::ShardEnd;
         if is_settled {
             return Err(CheckpointRefused::NotHeld(self.held.tenure()));
@@ -315,20 +348,21 @@ impl LeaseKeeper {
                 self.stored = to.clone();
                 effects.push(KeeperEffect::Stored(to));
                 if self.stored == Checkpoint::ShardEnd && !was_over {
-                    self.phase = Phase::Over;
                     effects.push(KeeperEffect::Ended);
                 }
             }
-            LeaseChange::Release => {
+            LeaseChange::Release { to } => {
                 if !was_over {
                     self.phase = Phase::Over;
-                    effects.push(KeeperEffect::Released);
+                    effects.push(KeeperEffect::Released { to });
                 }
             }
         }
         if self.phase != Phase::Over && now < self.dispatch_until() {
             self.phase = Phase::Fresh;
-            effects.push(KeeperEffect::DispatchUntil(self.dispatch_until()));
+            if self.stored != Checkpoint::ShardEnd {
+                effects.push(KeeperEffect::DispatchUntil(self.dispatch_until()));
+            }
         }
     }
 
@@ -340,7 +374,10 @@ impl LeaseKeeper {
                 children: self.children.clone(),
             });
         }
-        self.is_releasing.then_some(LeaseChange::Release)
+        let release = self.release.as_ref();
+        release.map(|release| LeaseChange::Release {
+            to: release.to.clone(),
+        })
     }
 
     fn write(&mut self, now: Instant, effects: &mut Vec<KeeperEffect>) {

@@ -62,14 +62,41 @@ pub struct Lease {
     pub owner_switches: u64,
     /// During a KCL 3 handoff, the old owner, who still processes and checkpoints.
     pub checkpoint_owner: Option<WorkerId>,
-    /// Written by our workers at every acquisition; none on rows that KCL took.
+    /// Written by our workers at every acquisition. KCL leaves it as it is, so it tells of the owner only while
+    /// `incarnation_owner` names the owner too.
     pub incarnation: Option<Incarnation>,
+    /// The worker that drew the incarnation.
+    pub incarnation_owner: Option<WorkerId>,
+    /// The one of our workers that asked the owner to hand the lease over, and once that is done, that it was handed to.
+    pub successor: Option<WorkerId>,
 }
 
 impl Lease {
     /// Who processes the shard now: the old owner during a handoff.
     pub fn actual_owner(&self) -> Option<&WorkerId> {
         self.checkpoint_owner.as_ref().or(self.owner.as_ref())
+    }
+
+    /// Whether the owner is one of our workers, and not in a KCL 3 handoff: it hands over when it is asked to.
+    pub fn is_ours(&self) -> bool {
+        self.owner.is_some()
+            && self.checkpoint_owner.is_none()
+            && self.incarnation.is_some()
+            && self.incarnation_owner == self.owner
+    }
+
+    /// Who has asked one of our workers for the lease and does not have it yet.
+    pub fn heir(&self) -> Option<&WorkerId> {
+        let heir = self.successor.as_ref();
+        heir.filter(|_| self.is_ours())
+    }
+
+    /// Whether one of our workers has handed the lease to its owner, who has not taken it yet.
+    pub fn is_handed_over(&self) -> bool {
+        self.owner.is_some()
+            && self.checkpoint_owner.is_none()
+            && self.successor == self.owner
+            && !self.is_ours()
     }
 
     /// Whether the shard has been read to its end.

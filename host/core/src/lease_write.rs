@@ -55,8 +55,11 @@ pub enum LeaseChange {
         /// Stored with `SHARD_END`, otherwise empty.
         children: Vec<ShardId>,
     },
-    /// The owner: from now on nobody.
-    Release,
+    /// The owner.
+    Release {
+        /// The one of our workers that asked for it; none: from now on nobody.
+        to: Option<WorkerId>,
+    },
 }
 
 /// A write that happens only if the row is at the held lease's counter (LE-1).
@@ -66,6 +69,15 @@ pub struct FencedWrite {
     pub held: HeldLease,
     /// What to change.
     pub change: LeaseChange,
+}
+
+/// What a fenced write left in the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowAfter {
+    /// The new counter.
+    pub counter: u64,
+    /// Who asks for the lease to be handed over: an owner learns of it by its own writes.
+    pub successor: Option<WorkerId>,
 }
 
 /// What kind of trouble a call to a table or stream ran into.

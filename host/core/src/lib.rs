@@ -47,8 +47,8 @@ pub use keeper::{KeeperEffect, KeeperEvent, LeaseKeeper, LeaseTiming};
 pub use lanes::{BatchBounds, Cause, Dead, Lanes, RunResult, Settled, Verdict};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
 pub use lease_write::{
-    CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, Tenure, Trouble,
-    TroubleKind, WriteFailure,
+    CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, RowAfter, Tenure,
+    Trouble, TroubleKind, WriteFailure,
 };
 pub use limits::READ_ANSWER_BYTES_MAX;
 pub use message::{
@@ -67,8 +67,8 @@ pub use shard::{
     parents_are_done,
 };
 pub use shard_sync::{
-    AtShardEnd, ShardSyncError, children_in_listing, first_leases, leases_at_shard_end,
-    missing_leases,
+    AtShardEnd, ShardSyncError, children_in_listing, first_leases, gone_shards,
+    leases_at_shard_end, missing_leases,
 };
 pub use time::Instant;
 pub use window::{Admitted, Intake, MessageRef, Opening, Slot, Usage, Window};

@@ -24,14 +24,28 @@ pub(crate) const LISTING_RETRY_MAX: Duration = Duration::from_secs(10);
 /// How soon rows are read again when something was seen to differ from what was known of them.
 pub(crate) const RELIST_AFTER: Duration = Duration::from_millis(500);
 
-/// How often open shards without a lease are looked for: a deleted row or a reshard nobody followed. One `ListShards`.
-pub(crate) const SHARD_SYNC_INTERVAL: Duration = Duration::from_mins(1);
+/// How often the rows are looked through for shards without a lease: a deleted row or a reshard nobody followed. For the
+/// leader each is one `ListShards`.
+pub(crate) const AUDIT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How often in a row the same hole must be seen in the rows before shards are listed for it, as KCL has it.
+pub(crate) const HOLE_CONFIDENCE: u32 = 3;
+
+/// Of how many looks at the rows one lists the shards, though another worker leads.
+pub(crate) const AUDITS_PER_LISTING: u32 = 10;
 
 /// How soon shards are listed again for a shard end that waits for another parent's lease.
 pub(crate) const BLOCKED_SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often rows of finished shards are looked through for those that can go, as often as KCL does.
-pub(crate) const CLEANUP_INTERVAL: Duration = Duration::from_mins(5);
+/// How often rows are read while another worker hands a lease to this one: the pause of the shard is about this long.
+pub(crate) const HANDOVER_LOOK: Duration = Duration::from_millis(250);
+
+/// In lease durations: how long an owner has to drain a shard's consumer when another worker asks for the lease. With the
+/// default it is as long as KCL's graceful handoff takes at most.
+pub(crate) const HANDOVER_LIMIT_FAILOVERS: u32 = 3;
+
+/// In lease durations: what nobody took for so long is taken by whoever sees it, be it more than its share. KCL's rule.
+pub(crate) const VERY_OLD_FAILOVERS: u32 = 3;
 
 /// How many leases are taken, rows created or deleted at once: enough that a thousand shards are taken in seconds, few
 /// enough for a small table's write capacity and the renewals beside them.

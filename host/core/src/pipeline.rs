@@ -170,6 +170,8 @@ pub struct Leases {
     pub place: Place,
     /// How long a lease outlives its last renewal.
     pub failover: Duration,
+    /// The most leases that one worker takes; none: no bound.
+    pub max_leases: Option<usize>,
 }
 
 /// How much goes on at once. The bounds are those of one pipeline in one worker.

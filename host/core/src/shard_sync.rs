@@ -210,21 +210,71 @@ pub fn leases_at_shard_end(
     Ok(AtShardEnd::Create(create))
 }
 
-/// Fails on the lowest hash key that none of the shards takes. Overlaps are no fault: leases are per shard, so no record
-/// is read twice for them, and a listing wider than asked for has parents beside their children.
+/// Shards that retention has taken though their leases still need them: to be read, or to tell what follows them.
+///
+/// A shard that is new has a parent in the listing, if the listing does not know it yet. One that is gone has none, since
+/// retention takes the older ones first. A listing whose open shards do not take every hash key says nothing.
+pub fn gone_shards<'a>(
+    listed: &[Shard],
+    leases: impl IntoIterator<Item = &'a Lease>,
+) -> BTreeSet<ShardId> {
+    let open = listed.iter().filter(|shard| !shard.is_closed());
+    if cover(open.map(|shard| Some(shard.hash_range))) != Cover::Whole {
+        return BTreeSet::new();
+    }
+    let ids: BTreeSet<&ShardId> = listed.iter().map(|shard| &shard.id).collect();
+    let is_gone = |lease: &&Lease| {
+        let mut line = std::iter::once(&lease.shard).chain(&lease.parents);
+        line.all(|id| !ids.contains(id))
+    };
+    let needs_it = |lease: &&Lease| !lease.is_completed() || lease.children.is_empty();
+    let gone = leases.into_iter().filter(needs_it).filter(is_gone);
+    gone.map(|lease| lease.shard.clone()).collect()
+}
+
+/// Fails on the lowest hash key that none of the shards takes.
 fn check_cover<'a>(shards: impl IntoIterator<Item = &'a Shard>) -> Result<(), ShardSyncError> {
-    let mut ranges: Vec<_> = shards.into_iter().map(|shard| shard.hash_range).collect();
+    let ranges = shards.into_iter().map(|shard| Some(shard.hash_range));
+    match cover(ranges) {
+        Cover::Hole { from, .. } => Err(ShardSyncError::Hole { from }),
+        Cover::Whole | Cover::Unknown => Ok(()),
+    }
+}
+
+/// Whether some ranges take every hash key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cover {
+    Whole,
+    /// Nobody takes the keys from one to the other. It is the lowest such hole.
+    Hole {
+        from: u128,
+        to: u128,
+    },
+    /// A range is not known.
+    Unknown,
+}
+
+/// Overlaps are no fault: leases are per shard, so no record is read twice for them, and a listing wider than asked for has
+/// parents beside their children.
+pub(crate) fn cover(ranges: impl IntoIterator<Item = Option<HashRange>>) -> Cover {
+    let Some(mut ranges) = ranges.into_iter().collect::<Option<Vec<_>>>() else {
+        return Cover::Unknown;
+    };
     ranges.sort_unstable();
     let mut next = Some(0_u128);
     for range in ranges {
         match next {
             None => break,
-            Some(from) if range.start > from => return Err(ShardSyncError::Hole { from }),
+            Some(from) if range.start > from => {
+                let to = range.start - 1;
+                return Cover::Hole { from, to };
+            }
             Some(from) if range.end >= from => next = range.end.checked_add(1),
             Some(_) => {}
         }
     }
-    next.map_or(Ok(()), |from| Err(ShardSyncError::Hole { from }))
+    let to = u128::MAX;
+    next.map_or(Cover::Whole, |from| Cover::Hole { from, to })
 }
 
 /// The listed shards by id, checked to be of one moment.

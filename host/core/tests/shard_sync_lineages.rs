@@ -86,6 +86,8 @@ impl<'a> Run<'a> {
                 owner_switches: 0,
                 checkpoint_owner: None,
                 incarnation: None,
+                incarnation_owner: None,
+                successor: None,
             });
     }
 

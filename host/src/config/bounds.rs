@@ -47,6 +47,9 @@ pub(super) const MIN_FAILOVER: u64 = SECOND;
 /// A shard stands still for this long when its worker dies.
 pub(super) const MAX_FAILOVER: u64 = HOUR;
 
+/// No stream has as many shards.
+pub(super) const MAX_LEASES: u64 = 1_000_000;
+
 /// A call that takes longer than this is not a call, and it holds up a drain.
 pub(super) const MAX_CALL: u64 = 10 * MINUTE;
 

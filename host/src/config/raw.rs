@@ -157,6 +157,8 @@ record! {
         // KCL's default.
         /// How long a lease outlives its last renewal: how long a shard stands still when its worker dies.
         or("10s") failover: Time<{ bounds::MIN_FAILOVER }, { bounds::MAX_FAILOVER }>,
+        /// The most shards that one worker takes, whatever its share would be. Without it, there is no such bound.
+        optional max_leases: Number<1, { bounds::MAX_LEASES }>,
         /// The table's endpoint. Without it, the source's.
         optional endpoint: EndpointText,
         /// The table's region. Without it, the source's.

@@ -100,10 +100,12 @@ fn place(
 fn leases(kinesis: &raw::Kinesis, name: Option<&str>, source: Option<&Place>) -> Option<Leases> {
     let leases = kinesis.leases.value()?;
     let table = leases.table.if_written()?.map(|table| table.0.as_str());
+    let max_leases = leases.max_leases.if_written()?;
     Some(Leases {
         table: table.or(name)?.into(),
         place: place(&leases.region, &leases.endpoint, Some(source?))?,
         failover: leases.failover.value()?.0,
+        max_leases: max_leases.and_then(|max| usize::try_from(max.0).ok()),
     })
 }
 

@@ -1,6 +1,8 @@
 //! The lease table: who owns which shard, and how far it has been processed.
 
-use shardwright_core::{Checkpoint, HeldLease, Incarnation, Lease, NewLease, ShardId, WorkerId};
+use shardwright_core::{
+    Checkpoint, HeldLease, Incarnation, Lease, NewLease, RowAfter, ShardId, WorkerId,
+};
 
 use super::{PortError, PortFuture};
 
@@ -33,7 +35,7 @@ pub enum LeaseWriteError {
 
 /// The rows and their fenced writes (LE-1, LE-2).
 ///
-/// Every write but `create` and `delete` is conditional on the counter; a write whose reply was lost
+/// Every write but `create`, `announce` and `delete` is conditional on the counter; a write whose reply was lost
 /// is recognised by counter, owner, incarnation and, for a checkpoint, its value. The SDK's own retries are off for
 /// fenced writes, so that one call is one request; whoever calls tries again. One fenced write per lease at a time is
 /// the caller's duty.
@@ -53,7 +55,7 @@ pub trait LeaseTable: Send + Sync {
         lease: &'a NewLease,
     ) -> PortFuture<'a, Result<CreateOutcome, PortError>>;
 
-    /// Takes a lease whose row was seen as `seen`. Removes a handoff's `checkpointOwner`.
+    /// Takes a lease whose row was seen as `seen`. Removes a handoff's `checkpointOwner`, and a successor.
     fn take<'a>(
         &'a self,
         seen: &'a Lease,
@@ -61,19 +63,35 @@ pub trait LeaseTable: Send + Sync {
         incarnation: Incarnation,
     ) -> PortFuture<'a, Result<HeldLease, LeaseWriteError>>;
 
-    /// Renews; answers the new counter.
-    fn renew<'a>(&'a self, held: &'a HeldLease) -> PortFuture<'a, Result<u64, LeaseWriteError>>;
+    /// Names `me` as the successor, if the row is still in the hands it was seen in and names no other successor than was
+    /// seen. Moves no counter: the owner's writes go on. Answers whether the row names `me` now.
+    fn announce<'a>(
+        &'a self,
+        seen: &'a Lease,
+        me: &'a WorkerId,
+    ) -> PortFuture<'a, Result<bool, PortError>>;
 
-    /// Moves the checkpoint, which counts as a renewal; answers the new counter. `children` are stored with SHARD_END.
+    /// Renews; answers what the row is after it.
+    fn renew<'a>(
+        &'a self,
+        held: &'a HeldLease,
+    ) -> PortFuture<'a, Result<RowAfter, LeaseWriteError>>;
+
+    /// Moves the checkpoint, which counts as a renewal; answers what the row is after it. `children` are stored with
+    /// SHARD_END.
     fn checkpoint<'a>(
         &'a self,
         held: &'a HeldLease,
         checkpoint: &'a Checkpoint,
         children: &'a [ShardId],
-    ) -> PortFuture<'a, Result<u64, LeaseWriteError>>;
+    ) -> PortFuture<'a, Result<RowAfter, LeaseWriteError>>;
 
-    /// Gives the lease up, so that another worker may take it at once.
-    fn release<'a>(&'a self, held: &'a HeldLease) -> PortFuture<'a, Result<(), LeaseWriteError>>;
+    /// Gives the lease up, to the successor `to`, or so that anybody may take it at once.
+    fn release<'a>(
+        &'a self,
+        held: &'a HeldLease,
+        to: Option<&'a WorkerId>,
+    ) -> PortFuture<'a, Result<(), LeaseWriteError>>;
 
     /// Deletes a row.
     fn delete<'a>(&'a self, shard: &'a ShardId) -> PortFuture<'a, Result<(), PortError>>;

@@ -77,12 +77,14 @@ impl StartConsumer for Starter {
 impl RunningPipeline {
     /// Starts a pipeline as `worker`.
     pub fn start(parts: PipelineParts, table: Arc<dyn LeaseTable>, worker: WorkerId) -> Self {
+        let leases = &parts.pipeline.source.leases;
         let settings = LeaseSettings {
             worker,
             initial: parts.pipeline.source.start,
             timing: LeaseTiming {
-                failover: parts.pipeline.source.leases.failover,
+                failover: leases.failover,
             },
+            max_leases: leases.max_leases.unwrap_or(usize::MAX),
             seed: seeded().draw(),
         };
         let (io, guests) = (parts.io.clone(), parts.guests.clone());

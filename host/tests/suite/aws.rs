@@ -1,6 +1,7 @@
 //! The AWS adapters against servers of both protocols. Each suite is one function, run for every server.
 
 mod errors;
+mod handover;
 mod leases;
 mod lost_replies;
 mod proxy;
@@ -97,6 +98,7 @@ async fn the_lease_table_holds_on_the_local_endpoint() {
     let server = Local::serve();
     let endpoint = server.handle.url();
     leases::suite(&endpoint).await;
+    handover::suite(&endpoint).await;
     lost_replies::suite(&endpoint).await;
     rows::suite(&endpoint).await;
 }

@@ -2,7 +2,8 @@
 
 use crate::lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};
 use crate::lease_write::{
-    CheckpointDelta, CheckpointRefused, FencedWrite, LostReason, Tenure, Trouble, WriteFailure,
+    CheckpointDelta, CheckpointRefused, FencedWrite, LostReason, RowAfter, Tenure, Trouble,
+    WriteFailure,
 };
 use crate::position::Checkpoint;
 use crate::shard::{ChildShard, HashRange, Shard, ShardId};
@@ -54,12 +55,19 @@ pub enum CoordinatorEvent {
         /// The lease, or why not.
         outcome: Result<HeldLease, WriteFailure>,
     },
-    /// Answers [`CoordinatorEffect::Write`]: the new counter, or why not.
+    /// Answers [`CoordinatorEffect::Write`].
     Written {
         /// Whose write.
         tenure: Tenure,
-        /// The counter after it.
-        outcome: Result<u64, WriteFailure>,
+        /// The row after it, or why it did not succeed.
+        outcome: Result<RowAfter, WriteFailure>,
+    },
+    /// Answers [`CoordinatorEffect::Announce`].
+    Announced {
+        /// The row's shard.
+        shard: ShardId,
+        /// Whether the row names this worker as the successor now. False: the row has changed.
+        outcome: Result<bool, Trouble>,
     },
     /// Answers [`CoordinatorEffect::Delete`].
     Deleted {
@@ -143,7 +151,12 @@ pub enum CoordinatorEffect {
     },
     /// Make a fenced write.
     Write(FencedWrite),
-    /// Delete a finished shard's row.
+    /// Name this worker as the successor in a row, unless it is in other hands or names another one than was seen.
+    Announce {
+        /// The row, whose owner, incarnation and successor are the condition.
+        seen: Lease,
+    },
+    /// Delete the row of a shard that is finished or gone.
     Delete(ShardId),
     /// Start a consumer.
     StartConsumer(ConsumerStart),
@@ -206,8 +219,34 @@ pub enum Happening {
         /// Why.
         why: LostReason,
     },
+    /// Another of our workers was asked to hand a lease over to this one.
+    Asked {
+        /// The shard.
+        shard: ShardId,
+        /// Its owner.
+        owner: WorkerId,
+    },
+    /// Another of our workers asks for a lease of this one; it is handed over once the consumer has drained.
+    HandingOver {
+        /// The acquisition.
+        tenure: Tenure,
+        /// Who asks.
+        to: WorkerId,
+    },
     /// A lease was given up.
-    Released(Tenure),
+    Released {
+        /// The acquisition.
+        tenure: Tenure,
+        /// Whom it was handed to.
+        to: Option<WorkerId>,
+    },
+    /// Retention took the rest of a shard before it was read. Its consumer stops, and its row goes.
+    OutrunByRetention {
+        /// The shard.
+        shard: ShardId,
+        /// How far it was read.
+        checkpoint: Checkpoint,
+    },
     /// A shard was read to its end.
     Ended(Tenure),
     /// A finished shard's row was deleted.

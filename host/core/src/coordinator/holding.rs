@@ -2,12 +2,15 @@
 
 use crate::keeper::{KeeperEffect, KeeperEvent, LeaseKeeper};
 use crate::lease::Lease;
-use crate::lease_write::{CheckpointDelta, CheckpointRefused, LostReason, Tenure, WriteFailure};
+use crate::lease_write::{
+    CheckpointDelta, CheckpointRefused, LostReason, RowAfter, Tenure, WriteFailure,
+};
 use crate::limits::RELIST_AFTER;
 use crate::position::Checkpoint;
 use crate::shard::{ChildShard, ShardId};
 use crate::time::Instant;
 
+use super::handover::Leaving;
 use super::{
     ConsumerStart, Coordinator, CoordinatorEffect, Happening, LeaseState, Phase, StopReason,
 };
@@ -23,6 +26,8 @@ pub(super) struct Holding {
     pub(super) end: Option<ShardEnd>,
     /// Why the consumer was told to stop.
     stop: Option<StopReason>,
+    /// Why the lease is to be given up.
+    pub(super) leaving: Option<Leaving>,
     is_over: bool,
 }
 
@@ -53,12 +58,33 @@ impl Holding {
             consumer: Consumer::Waiting,
             end: None,
             stop: None,
+            leaving: None,
             is_over: false,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.keeper.next_deadline()
+    }
+
+    /// Whether the lease is not this worker's any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether the shard has been read to its end, and the lease is kept for the count alone.
+    pub(super) fn is_completed(&self) -> bool {
+        *self.keeper.stored() == Checkpoint::ShardEnd
+    }
+
+    /// Whether neither a consumer nor a write of this process stands in the way of deleting the row.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.is_over && self.consumer != Consumer::Running && !self.keeper.is_writing()
+    }
+
+    /// Whether nothing has to be done for the shard before the lease can be given up.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_over && self.consumer != Consumer::Running && self.end.is_none()
     }
 
     /// What the lease is to this worker, while it is held.
@@ -70,7 +96,7 @@ impl Holding {
         }
     }
 
-    fn tenure(&self) -> Tenure {
+    pub(super) fn tenure(&self) -> Tenure {
         self.keeper.held().tenure()
     }
 
@@ -79,7 +105,7 @@ impl Holding {
     }
 
     /// Tells the consumer to stop, unless it has been told so for a reason as high.
-    fn order_stop(&mut self, why: StopReason, effects: &mut Vec<CoordinatorEffect>) {
+    pub(super) fn order_stop(&mut self, why: StopReason, effects: &mut Vec<CoordinatorEffect>) {
         let is_news = self
             .stop
             .as_ref()
@@ -113,7 +139,10 @@ impl Coordinator {
         let Some(holding) = self.held.get_mut(shard) else {
             return;
         };
-        let is_wanted = self.phase == Phase::Running && !holding.is_over;
+        let is_wanted = self.phase == Phase::Running
+            && !holding.is_over
+            && !holding.is_completed()
+            && holding.leaving.is_none();
         if !is_wanted || holding.consumer != Consumer::Waiting {
             return;
         }
@@ -203,36 +232,16 @@ impl Coordinator {
         };
         holding.consumer = Consumer::Stopped;
         let was_asked = holding.stop.is_some();
-        let is_ending = holding.end.is_some();
+        let is_ending = holding.end.is_some() || holding.is_completed();
         if !was_asked && !is_ending {
-            // It gave up by itself. Somebody else may fare better; here it would likely do the same again at once.
+            holding.leaving.get_or_insert(Leaving::ByItself);
+            // Somebody else may fare better; here it would likely do the same again at once.
             self.rows.rest(&tenure.shard, now + failover);
         }
-        if !is_ending {
-            self.keep(now, &tenure.shard, KeeperEvent::Release, effects);
-        }
+        self.give_up_if_idle(now, &tenure.shard, effects);
         self.drop_if_spent(now, &tenure.shard);
         if self.phase == Phase::Draining {
             self.drain_holdings(now, effects);
-        }
-    }
-
-    /// While draining: stops consumers, and gives up what none is left for. May be called again at any time.
-    pub(super) fn drain_holdings(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
-        let shards: Vec<ShardId> = self.held.keys().cloned().collect();
-        for shard in shards {
-            let Some(holding) = self.held.get_mut(&shard) else {
-                continue;
-            };
-            holding.order_stop(StopReason::Drain, effects);
-            let is_blocked = |end: &ShardEnd| end.blocked.is_some();
-            if holding.end.as_ref().is_some_and(is_blocked) {
-                // The next owner reads the last stretch again and makes the children's rows.
-                holding.end = None;
-            }
-            if holding.consumer != Consumer::Running && holding.end.is_none() && !holding.is_over {
-                self.keep(now, &shard, KeeperEvent::Release, effects);
-            }
         }
     }
 
@@ -240,18 +249,21 @@ impl Coordinator {
         &mut self,
         now: Instant,
         tenure: &Tenure,
-        outcome: Result<u64, WriteFailure>,
+        outcome: Result<RowAfter, WriteFailure>,
         effects: &mut Vec<CoordinatorEffect>,
     ) {
         if self.holding(tenure).is_none() {
             return;
         }
-        if let Ok(counter) = outcome {
-            self.rows
-                .update(now, &tenure.shard, |lease| lease.counter = counter);
+        if let Ok(row) = &outcome {
+            self.rows.update(now, &tenure.shard, |lease| {
+                lease.counter = row.counter;
+                lease.successor.clone_from(&row.successor);
+            });
         }
-        let event = KeeperEvent::Written(outcome);
+        let event = KeeperEvent::Written(outcome.map(|row| row.counter));
         self.keep(now, &tenure.shard, event, effects);
+        self.hand_over_if_asked(now, &tenure.shard, effects);
         self.drop_if_spent(now, &tenure.shard);
     }
 
@@ -260,7 +272,7 @@ impl Coordinator {
         let shards: Vec<ShardId> = self
             .held
             .iter()
-            .filter(|(_, holding)| is_due(holding))
+            .filter(|(shard, holding)| is_due(holding) && !self.deleting.contains(*shard))
             .map(|(shard, _)| shard.clone())
             .collect();
         for shard in shards {
@@ -326,18 +338,26 @@ impl Coordinator {
                 self.in_trouble("writing a lease", trouble, false, effects);
             }
             KeeperEffect::Lost(why) => self.lost(now, tenure, why, effects),
-            KeeperEffect::Released => {
-                self.rows.update(now, shard, |lease| lease.owner = None);
+            KeeperEffect::Released { to } => {
+                self.rows.update(now, shard, |lease| {
+                    lease.owner.clone_from(&to);
+                    lease.successor.clone_from(&to);
+                });
                 self.finish_holding(tenure, StopReason::Drain, effects);
                 let tenure = tenure.clone();
-                effects.push(CoordinatorEffect::Happened(Happening::Released(tenure)));
+                let released = Happening::Released { tenure, to };
+                effects.push(CoordinatorEffect::Happened(released));
             }
             KeeperEffect::Ended => {
-                self.finish_holding(tenure, StopReason::ShardEnd, effects);
-                let tenure = tenure.clone();
-                effects.push(CoordinatorEffect::Happened(Happening::Ended(tenure)));
+                if let Some(holding) = self.held.get_mut(shard) {
+                    holding.end = None;
+                    holding.order_stop(StopReason::ShardEnd, effects);
+                }
+                let ended = Happening::Ended(tenure.clone());
+                effects.push(CoordinatorEffect::Happened(ended));
                 self.must_review = self.phase == Phase::Running;
                 self.start_consumers(effects);
+                self.give_up_if_idle(now, shard, effects);
             }
         }
     }
@@ -359,6 +379,7 @@ impl Coordinator {
                 lease.counter = *new_counter;
                 // Whose it is now is for the next listing to tell.
                 lease.incarnation = None;
+                lease.successor = None;
             });
         }
         self.finish_holding(tenure, StopReason::Lost(why.clone()), effects);

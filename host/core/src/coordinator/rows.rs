@@ -1,12 +1,11 @@
 //! The rows of the lease table as this worker has seen them, and which of them it may take.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
+use crate::keeper::LeaseTiming;
 use crate::lease::{Incarnation, Lease, WorkerId};
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
 use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One row and what was observed of it.
 #[derive(Clone, Debug)]
@@ -18,17 +17,33 @@ struct Row {
     has_moved: bool,
     /// When a write of this worker last told what the row is.
     written_at: Option<Instant>,
+    /// This worker made the row.
+    is_made_here: bool,
+    /// Which acquisition has been asked for by whom, and when that was first seen.
+    asked: Option<(Incarnation, WorkerId, Instant)>,
 }
 
-/// What to do about a row.
+/// What a row that this worker does not hold is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It may be taken now.
-    Take,
+pub(super) enum Standing {
+    /// To be taken whatever the others have: this process's own; one that it has just made; one that was handed to it, or
+    /// was not within the time for that.
+    Due,
+    /// Nobody's, or its owner has had its time; the counter stands still since then.
+    Available {
+        /// Since when.
+        since: Instant,
+    },
     /// Its owner counts as alive until then, unless it is seen to move again.
-    Wait(Instant),
-    /// There is nothing to take.
-    Leave,
+    Owned {
+        /// The moment.
+        until: Instant,
+    },
+    /// Nobody's, and kept away from until then.
+    Resting {
+        /// The moment.
+        until: Instant,
+    },
 }
 
 /// All rows.
@@ -48,13 +63,13 @@ pub(super) struct Rows {
     /// Shards to keep away from for a while.
     resting: BTreeMap<ShardId, Instant>,
     worker: WorkerId,
-    failover: Duration,
+    timing: LeaseTiming,
     /// When the newest listing arrived. Rows are judged as of then: later, no news is no evidence.
     listed_at: Option<Instant>,
 }
 
 impl Rows {
-    pub(super) fn new(worker: WorkerId, failover: Duration) -> Self {
+    pub(super) fn new(worker: WorkerId, timing: LeaseTiming) -> Self {
         Self {
             by_shard: BTreeMap::new(),
             unread: BTreeSet::new(),
@@ -62,7 +77,7 @@ impl Rows {
             inherited: BTreeMap::new(),
             resting: BTreeMap::new(),
             worker,
-            failover,
+            timing,
             listed_at: None,
         }
     }
@@ -70,6 +85,11 @@ impl Rows {
     /// Whether the table has been read at all.
     pub(super) fn has_listed(&self) -> bool {
         self.listed_at.is_some()
+    }
+
+    /// When the newest listing arrived.
+    pub(super) fn listed_at(&self) -> Instant {
+        self.listed_at.unwrap_or_default()
     }
 
     /// Whether no row is known.
@@ -81,15 +101,11 @@ impl Rows {
     pub(super) fn listed(&mut self, asked: Instant, now: Instant, listing: Vec<Lease>) {
         let mut before = std::mem::take(&mut self.by_shard);
         for lease in listing {
-            let row = match before.remove(&lease.shard) {
-                None => Row {
-                    moved_at: now,
-                    has_moved: false,
-                    written_at: None,
-                    lease,
-                },
+            let mut row = match before.remove(&lease.shard) {
+                None => Row::new(now, lease),
                 Some(known) => known.read_again(asked, now, lease),
             };
+            row.watch_handover(now);
             self.by_shard.insert(row.lease.shard.clone(), row);
         }
         // A row that this worker wrote while the listing was under way may be missing from it.
@@ -117,18 +133,13 @@ impl Rows {
         }
     }
 
-    /// A write of this worker made the row what `lease` says.
-    pub(super) fn wrote(&mut self, now: Instant, lease: Lease) {
+    /// This worker made the row.
+    pub(super) fn made(&mut self, now: Instant, lease: Lease) {
         self.unread.remove(&lease.shard);
-        let has_moved = self
-            .by_shard
-            .get(&lease.shard)
-            .is_some_and(|row| row.has_moved);
         let row = Row {
-            moved_at: now,
-            has_moved,
             written_at: Some(now),
-            lease,
+            is_made_here: true,
+            ..Row::new(now, lease)
         };
         self.by_shard.insert(row.lease.shard.clone(), row);
     }
@@ -144,6 +155,15 @@ impl Rows {
             change(&mut row.lease);
             row.moved_at = now;
             row.written_at = Some(now);
+            row.watch_handover(now);
+        }
+    }
+
+    /// The row names this worker as the successor now.
+    pub(super) fn announced(&mut self, now: Instant, shard: &ShardId) {
+        if let Some(row) = self.by_shard.get_mut(shard) {
+            row.lease.successor = Some(self.worker.clone());
+            row.watch_handover(now);
         }
     }
 
@@ -195,46 +215,86 @@ impl Rows {
     pub(super) fn is_seen_alive(&self, shard: &ShardId) -> bool {
         let judged_at = self.listed_at.unwrap_or_default();
         let row = self.by_shard.get(shard);
-        row.is_some_and(|row| row.has_moved && judged_at <= row.moved_at + self.failover)
+        row.is_some_and(|row| row.has_moved && judged_at <= row.moved_at + self.timing.failover)
     }
 
-    /// Whether this worker may take the row, judged as of the newest listing; the take's own condition on the counter makes
-    /// sure that it has not moved since.
-    ///
-    /// Stealing from the living, when there is a fleet to balance, is one more way to say [`Verdict::Take`].
-    pub(super) fn verdict(&self, shard: &ShardId) -> Verdict {
-        let Some(row) = self.by_shard.get(shard) else {
-            return Verdict::Leave;
+    /// What the row is to this worker, judged as of the newest listing; a take's own condition on the counter makes sure
+    /// that it has not moved since.
+    pub(super) fn standing(&self, row: &Lease) -> Standing {
+        let judged_at = self.listed_at.unwrap_or_default();
+        let Some(seen) = self.by_shard.get(&row.shard) else {
+            return Standing::Owned { until: judged_at };
         };
-        if row.lease.is_completed() {
-            return Verdict::Leave;
-        }
-        let now = self.listed_at.unwrap_or_default();
-        if let Some(until) = self.resting.get(shard)
-            && now < *until
+        if let Some(until) = self.resting.get(&row.shard)
+            && judged_at < *until
         {
-            return Verdict::Wait(*until);
+            return Standing::Resting { until: *until };
         }
-        let is_handed_over = row.lease.checkpoint_owner.is_some();
-        if !is_handed_over && (row.lease.owner.is_none() || self.is_own(&row.lease)) {
-            return Verdict::Take;
+        let is_mine_by_name = row.owner.as_ref() == Some(&self.worker);
+        let is_fresh = seen.is_made_here && row.owner.is_none() && row.counter == 0;
+        let is_handed_to_me = row.is_handed_over() && is_mine_by_name;
+        let has_had_its_time = self.asked_for(row).is_some_and(|(heir, at)| {
+            *heir == self.worker && judged_at > at + self.timing.hand_over_within()
+        });
+        let is_in_kcl_handoff = row.checkpoint_owner.is_some();
+        let is_own = !is_in_kcl_handoff && self.is_own(row);
+        if is_fresh || is_handed_to_me || has_had_its_time || is_own {
+            return Standing::Due;
         }
-        let expiry = row.moved_at + self.failover;
-        if now > expiry {
-            Verdict::Take
+        let is_nobodys = row.owner.is_none() && !is_in_kcl_handoff;
+        let expiry = seen.moved_at + self.timing.failover;
+        if is_nobodys || judged_at > expiry {
+            Standing::Available {
+                since: seen.moved_at,
+            }
         } else {
-            Verdict::Wait(expiry)
+            Standing::Owned { until: expiry }
         }
     }
 
-    /// When an owner who has never been seen alive will have had its time.
-    pub(super) fn next_unproven_expiry(&self) -> Option<Instant> {
-        let unproven = self.by_shard.iter().filter(|(_, row)| !row.has_moved);
-        let expiries = unproven.filter_map(|(shard, _)| match self.verdict(shard) {
-            Verdict::Wait(until) => Some(until),
-            Verdict::Take | Verdict::Leave => None,
+    /// Who is about to get the row from the one of our workers that has it. A successor that has not taken it long after
+    /// it should have is gone.
+    pub(super) fn heir<'a>(&'a self, row: &'a Lease) -> Option<&'a WorkerId> {
+        let judged_at = self.listed_at.unwrap_or_default();
+        let patience = self.timing.hand_over_within() + self.timing.failover;
+        let asked = self.asked_for(row);
+        asked
+            .filter(|(_, at)| judged_at <= *at + patience)
+            .map(|(heir, _)| heir)
+    }
+
+    /// Whether a row is about to be handed to this worker.
+    pub(super) fn awaits_handover(&self) -> bool {
+        let mut rows = self.by_shard.values();
+        rows.any(|row| self.heir(&row.lease) == Some(&self.worker))
+    }
+
+    /// The successor that the row names, and when that was first seen.
+    fn asked_for(&self, row: &Lease) -> Option<(&WorkerId, Instant)> {
+        let seen = self.by_shard.get(&row.shard)?;
+        let (incarnation, heir, at) = seen.asked.as_ref()?;
+        let is_current = row.incarnation == Some(*incarnation) && row.heir() == Some(heir);
+        is_current.then_some((heir, *at))
+    }
+
+    /// When to look again at owners who have never been seen alive: once they should have renewed, and once they have had
+    /// their time.
+    pub(super) fn next_proof(&self) -> Option<Instant> {
+        let judged_at = self.listed_at.unwrap_or_default();
+        let unproven = self.by_shard.values().filter(|row| !row.has_moved);
+        let looks = unproven.filter_map(|row| match self.standing(&row.lease) {
+            Standing::Owned { until } => {
+                let probe = row.moved_at + self.timing.probe_after();
+                Some(if probe > judged_at {
+                    probe.min(until)
+                } else {
+                    until
+                })
+            }
+            Standing::Resting { until } => Some(until),
+            Standing::Due | Standing::Available { .. } => None,
         });
-        expiries.min()
+        looks.min()
     }
 
     /// Whether a row that names this worker is this process's to take back at once.
@@ -253,6 +313,17 @@ impl Rows {
 }
 
 impl Row {
+    fn new(now: Instant, lease: Lease) -> Self {
+        Self {
+            moved_at: now,
+            has_moved: false,
+            written_at: None,
+            is_made_here: false,
+            asked: None,
+            lease,
+        }
+    }
+
     fn read_again(self, asked: Instant, now: Instant, lease: Lease) -> Self {
         // The listing may have passed the row before this worker's newest write to it.
         let is_older = self.written_at.is_some_and(|at| at > asked);
@@ -263,8 +334,19 @@ impl Row {
         Self {
             moved_at: if has_moved { now } else { self.moved_at },
             has_moved: has_moved || self.has_moved,
-            written_at: self.written_at,
             lease,
+            ..self
         }
+    }
+
+    /// Notes since when the row has named this successor for this acquisition.
+    fn watch_handover(&mut self, now: Instant) {
+        let heir = self.lease.heir().cloned();
+        let named = self.lease.incarnation.zip(heir);
+        let known = self.asked.take();
+        self.asked = named.map(|(incarnation, heir)| match known {
+            Some(known) if known.0 == incarnation && known.1 == heir => known,
+            _ => (incarnation, heir, now),
+        });
     }
 }

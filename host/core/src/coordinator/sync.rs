@@ -5,17 +5,17 @@ use crate::keeper::KeeperEvent;
 use crate::lease::{Lease, NewLease};
 use crate::lease_write::Trouble;
 use crate::limits::{
-    BLOCKED_SYNC_INTERVAL, CLEANUP_INTERVAL, LEASE_CALLS_AT_ONCE, LEASE_RETRY_FIRST,
-    LISTING_RETRY_MAX, SHARD_SYNC_INTERVAL,
+    BLOCKED_SYNC_INTERVAL, LEASE_CALLS_AT_ONCE, LEASE_RETRY_FIRST, LISTING_RETRY_MAX,
 };
 use crate::position::{Checkpoint, InitialPosition};
 use crate::shard::{Shard, ShardId};
 use crate::shard_sync::{
-    AtShardEnd, ShardSyncError, children_in_listing, first_leases, leases_at_shard_end,
-    missing_leases,
+    AtShardEnd, ShardSyncError, children_in_listing, first_leases, gone_shards,
+    leases_at_shard_end, missing_leases,
 };
 use crate::time::Instant;
 
+use super::handover::Leaving;
 use super::holding::ShardEnd;
 use super::{Coordinator, CoordinatorEffect, Happening, Phase, ShardListing};
 
@@ -69,11 +69,12 @@ impl Coordinator {
             first_leases(&shards, initial)
         };
         if which == ShardListing::All {
+            self.leave_gone_shards(now, &shards, effects);
             self.shards = Some(shards);
         }
         match needed {
             Ok(needed) => {
-                self.sync.answered(now, Some(SHARD_SYNC_INTERVAL));
+                self.sync.answered(now, None);
                 self.has_synced = true;
                 for lease in needed {
                     self.create(now, lease);
@@ -85,6 +86,34 @@ impl Coordinator {
             }
         }
         self.settle_ends(now, effects);
+    }
+
+    /// Ends the consumers of shards that retention has taken before they were read to their ends: nobody can write their
+    /// `SHARD_END` any more, and their children wait. Two listings must say so.
+    fn leave_gone_shards(
+        &mut self,
+        now: Instant,
+        listed: &[Shard],
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let gone = gone_shards(listed, self.rows.leases());
+        let was_gone = std::mem::replace(&mut self.unlisted, gone);
+        let confirmed: Vec<ShardId> = was_gone.intersection(&self.unlisted).cloned().collect();
+        for shard in confirmed {
+            let (Some(holding), Some(row)) = (self.held.get(&shard), self.rows.get(&shard)) else {
+                continue;
+            };
+            if holding.is_over() || holding.leaving.is_some() || row.is_completed() {
+                continue;
+            }
+            let checkpoint = row.checkpoint.clone();
+            let outrun = Happening::OutrunByRetention {
+                shard: shard.clone(),
+                checkpoint,
+            };
+            effects.push(CoordinatorEffect::Happened(outrun));
+            self.leave(now, &shard, Leaving::Gone, effects);
+        }
     }
 
     /// Lines a row up to be made.
@@ -142,7 +171,7 @@ impl Coordinator {
                 effects.push(CoordinatorEffect::Happened(Happening::Created(
                     row.lease.clone(),
                 )));
-                self.rows.wrote(now, fresh_row(row.lease));
+                self.rows.made(now, fresh_row(row.lease));
                 self.must_review = self.phase == Phase::Running;
             }
             Ok(false) => {
@@ -256,12 +285,12 @@ impl Coordinator {
     }
 
     /// Deletes finished rows when all their children have got on, so that nobody will ask for them (SH-1), and their
-    /// parents' rows are gone, so that lineages go from the oldest end.
-    pub(super) fn clean_up(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
-        if self.phase != Phase::Running || now < self.cleanup_at {
+    /// parents' rows are gone, so that lineages go from the oldest end. Rows of shards that retention took go once what
+    /// follows them has rows.
+    pub(super) fn clean_up(&mut self, effects: &mut Vec<CoordinatorEffect>) {
+        if self.phase != Phase::Running {
             return;
         }
-        self.cleanup_at = now + CLEANUP_INTERVAL;
         let room = LEASE_CALLS_AT_ONCE.saturating_sub(self.deleting.len());
         let deletable: Vec<ShardId> = self
             .rows
@@ -284,15 +313,31 @@ impl Coordinator {
                 Some(Checkpoint::At(_) | Checkpoint::ShardEnd | Checkpoint::Latest)
             )
         };
-        let is_anothers = lease.actual_owner().is_some_and(|owner| {
-            *owner != self.settings.worker && self.rows.is_seen_alive(&lease.shard)
-        });
-        lease.is_completed()
-            && !is_anothers
-            && !self.held.contains_key(&lease.shard)
-            && !self.deleting.contains(&lease.shard)
-            && !lease.children.is_empty()
-            && lease.children.iter().all(has_got_on)
+        let holding = self.held.get(&lease.shard);
+        let Some(holding) = holding.filter(|holding| holding.is_at_rest()) else {
+            return false;
+        };
+        if self.deleting.contains(&lease.shard) {
+            return false;
+        }
+        match holding.leaving {
+            Some(Leaving::Gone) => return self.creating.is_empty(),
+            None if holding.is_completed() => {}
+            _ => return false,
+        }
+        let listed = self.shards.as_deref().unwrap_or_default();
+        // KCL notes the children only after the end.
+        let children = match &lease.children[..] {
+            [] => children_in_listing(&lease.shard, listed)
+                .into_iter()
+                .map(|child| child.id)
+                .collect(),
+            known => known.to_vec(),
+        };
+        // With its children's rows unknown, and the shard itself gone, nothing will ever tell.
+        let are_known = !children.is_empty() || self.unlisted.contains(&lease.shard);
+        are_known
+            && children.iter().all(has_got_on)
             && !lease
                 .parents
                 .iter()
@@ -301,6 +346,7 @@ impl Coordinator {
 
     pub(super) fn deleted(
         &mut self,
+        now: Instant,
         shard: &ShardId,
         outcome: Result<(), Trouble>,
         effects: &mut Vec<CoordinatorEffect>,
@@ -309,11 +355,16 @@ impl Coordinator {
         match outcome {
             Ok(()) => {
                 self.rows.forget(shard);
+                self.held.remove(shard);
+                self.start_consumers(effects);
                 effects.push(CoordinatorEffect::Happened(Happening::Deleted(
                     shard.clone(),
                 )));
             }
             Err(trouble) => self.in_trouble("deleting a finished lease", trouble, false, effects),
+        }
+        if self.phase == Phase::Draining {
+            self.drain_holdings(now, effects);
         }
     }
 }
@@ -331,5 +382,7 @@ fn fresh_row(lease: NewLease) -> Lease {
         owner_switches: 0,
         checkpoint_owner: None,
         incarnation: None,
+        incarnation_owner: None,
+        successor: None,
     }
 }

@@ -9,8 +9,9 @@ use crate::limits::{
 };
 use crate::time::Instant;
 
+use super::balance::{Available, Census};
 use super::holding::Holding;
-use super::rows::Verdict;
+use super::rows::Standing;
 use super::{Coordinator, CoordinatorEffect, Happening, Phase};
 
 const RETRY: Backoff = Backoff {
@@ -45,31 +46,117 @@ impl Coordinator {
         if !self.must_review || !self.rows.has_listed() {
             return;
         }
-        let eligible: Vec<Lease> = self
+        let very_old = self
             .rows
-            .leases()
-            .filter(|lease| !self.held.contains_key(&lease.shard))
-            .filter(|lease| !self.taking.contains_key(&lease.shard))
-            .filter(|lease| self.rows.verdict(&lease.shard) == Verdict::Take)
-            .cloned()
-            .collect();
+            .listed_at()
+            .before(self.settings.timing.very_old_after());
+        let mut entropy = self.entropy.clone();
+        let wanted =
+            self.census()
+                .choose_available(self.settings.max_leases, very_old, &mut entropy);
+        let wanted: Vec<Lease> = wanted.into_iter().cloned().collect();
+        self.entropy = entropy;
         let room = LEASE_CALLS_AT_ONCE.saturating_sub(self.taking.len());
-        self.must_review = eligible.len() > room;
-        for seen in eligible.into_iter().take(room) {
-            let incarnation = Incarnation(self.entropy.draw());
-            self.rows.drew(&seen.shard, incarnation);
-            self.taking.insert(
-                seen.shard.clone(),
-                Taking {
-                    seen: seen.clone(),
-                    incarnation,
-                    first_sent: now,
-                    failures: 0,
-                    again_at: None,
-                },
-            );
-            effects.push(CoordinatorEffect::Take { seen, incarnation });
+        self.must_review = wanted.len() > room;
+        if wanted.is_empty() && self.taking.is_empty() && self.must_balance {
+            self.must_balance = false;
+            self.balance(now, effects);
         }
+        for seen in wanted.into_iter().take(room) {
+            self.take(now, seen, effects);
+        }
+    }
+
+    /// Asks for leases of workers that have more than their share, or steals from those that do not hand over. Once what
+    /// was asked for is there, the next listing shows what is still missing.
+    fn balance(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        if self.rows.awaits_handover() || !self.announcing.is_empty() {
+            return;
+        }
+        let mut entropy = self.entropy.clone();
+        let wanted = self
+            .census()
+            .choose_stealable(self.settings.max_leases, &mut entropy);
+        let wanted: Vec<Lease> = wanted.into_iter().cloned().collect();
+        self.entropy = entropy;
+        for seen in wanted.into_iter().take(LEASE_CALLS_AT_ONCE) {
+            if seen.is_ours() {
+                self.announcing.insert(seen.shard.clone());
+                effects.push(CoordinatorEffect::Announce { seen });
+            } else {
+                self.take(now, seen, effects);
+            }
+        }
+    }
+
+    fn take(&mut self, now: Instant, seen: Lease, effects: &mut Vec<CoordinatorEffect>) {
+        let incarnation = Incarnation(self.entropy.draw());
+        self.rows.drew(&seen.shard, incarnation);
+        self.taking.insert(
+            seen.shard.clone(),
+            Taking {
+                seen: seen.clone(),
+                incarnation,
+                first_sent: now,
+                failures: 0,
+                again_at: None,
+            },
+        );
+        effects.push(CoordinatorEffect::Take { seen, incarnation });
+    }
+
+    /// Counts the rows by whose they are.
+    fn census(&self) -> Census<'_> {
+        let me = &self.settings.worker;
+        let mut census = Census::default();
+        for lease in self.rows.leases() {
+            census.total += 1;
+            let heir = self.rows.heir(lease);
+            let holding = self.held.get(&lease.shard);
+            let is_held = holding.is_some_and(|holding| !holding.is_over());
+            let owner = if self.taking.contains_key(&lease.shard) {
+                Some(me)
+            } else if is_held {
+                heir.or(Some(me))
+            } else {
+                match self.rows.standing(lease) {
+                    Standing::Due if holding.is_none() => {
+                        census.due.push(lease);
+                        None
+                    }
+                    Standing::Due => Some(me),
+                    Standing::Available { since } => {
+                        // Its former consumer is still stopping: it can wait.
+                        if holding.is_none() {
+                            census.available.push(Available { lease, since });
+                        }
+                        None
+                    }
+                    Standing::Owned { .. } => heir.or(lease.owner.as_ref()),
+                    Standing::Resting { .. } => None,
+                }
+            };
+            let is_open = usize::from(!lease.is_completed());
+            match owner {
+                None => {}
+                Some(owner) if owner == me => {
+                    census.mine += 1;
+                    census.mine_open += is_open;
+                }
+                Some(owner) => {
+                    let share = census.others.entry(owner).or_default();
+                    share.count += 1;
+                    share.open += is_open;
+                    let is_in_handoff = heir.is_some()
+                        || lease.is_handed_over()
+                        || lease.checkpoint_owner.is_some();
+                    if !is_held && !is_in_handoff && self.rows.is_seen_alive(&lease.shard) {
+                        share.stealable.push(lease);
+                    }
+                }
+            }
+        }
+        census
     }
 
     pub(super) fn taken(
@@ -119,7 +206,9 @@ impl Coordinator {
             lease.owner = Some(held.owner.clone());
             lease.counter = held.counter;
             lease.incarnation = Some(held.incarnation);
+            lease.incarnation_owner = Some(held.owner.clone());
             lease.checkpoint_owner = None;
+            lease.successor = None;
         });
         effects.push(CoordinatorEffect::Happened(Happening::Taken {
             tenure: held.tenure(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::lease::{HeldLease, Incarnation, NewLease};
-use crate::lease_write::{LeaseChange, Tenure};
+use crate::lease_write::{LeaseChange, RowAfter, Tenure};
 use crate::position::{Checkpoint, Position, SequenceNumber};
 use crate::shard::{ChildShard, HashRange};
 
@@ -30,6 +30,8 @@ fn row(shard: &str, owner: Option<&str>, checkpoint: Checkpoint) -> Lease {
         owner_switches: 0,
         checkpoint_owner: None,
         incarnation: None,
+        incarnation_owner: None,
+        successor: None,
     }
 }
 
@@ -43,6 +45,13 @@ fn open_shard(id: &str, parents: &[&str]) -> Shard {
         hash_range: HashRange::FULL,
         starting_sequence: SequenceNumber::parse("1").unwrap(),
         ending_sequence: None,
+    }
+}
+
+fn after(counter: u64) -> RowAfter {
+    RowAfter {
+        counter,
+        successor: None,
     }
 }
 
@@ -66,6 +75,7 @@ impl Bench {
                 worker: WorkerId::new("me"),
                 initial: InitialPosition::TrimHorizon,
                 timing: LeaseTiming { failover: FAILOVER },
+                max_leases: usize::MAX,
                 seed: 1,
             }),
             now: Instant::from_nanos(1_000_000_000_000),
@@ -308,7 +318,7 @@ fn children_exist_before_the_end_is_written_and_are_taken_after_it() {
     assert_eq!(held_back, [], "SH-1");
     let effects = bench.tell(CoordinatorEvent::Written {
         tenure,
-        outcome: Ok(7),
+        outcome: Ok(after(7)),
     });
     assert_eq!(started(&effects).len(), 1, "{effects:?}");
 }
@@ -328,8 +338,8 @@ fn a_drain_releases_after_the_consumer_has_stopped() {
     let [CoordinatorEffect::Write(write)] = &effects[..] else {
         panic!("{effects:?}");
     };
-    assert_eq!(write.change, LeaseChange::Release);
-    let outcome = Ok(7);
+    assert_eq!(write.change, LeaseChange::Release { to: None });
+    let outcome = Ok(after(7));
     let effects = bench.tell(CoordinatorEvent::Written { tenure, outcome });
     assert_eq!(effects, [CoordinatorEffect::Finished]);
 }
@@ -386,24 +396,55 @@ fn a_finished_row_goes_when_its_children_have_got_on_and_its_parents_are_gone() 
         });
         deleted.collect::<Vec<_>>()
     };
-    let (mut bench, _) = Bench::with_rows(lineage(Checkpoint::TrimHorizon));
-    let soon = Duration::from_mins(6);
+    let is_written = |effects: &[CoordinatorEffect]| {
+        let mut effects = effects.iter();
+        effects.any(|effect| matches!(effect, CoordinatorEffect::Write(_)))
+    };
+    let (mut bench, effects) = Bench::with_rows(lineage(Checkpoint::TrimHorizon));
+    let mut taken = takes(&effects);
+    taken.sort_unstable();
     assert_eq!(
-        deletes(bench.relist(soon, lineage(Checkpoint::TrimHorizon))),
-        ["1"]
+        taken,
+        ["1", "2"],
+        "they are somebody's to count and to keep"
     );
-    let mut rows = lineage(Checkpoint::TrimHorizon);
-    rows.remove(0);
+    assert_eq!(started(&bench.grant(&effects)), []);
+    let soon = Duration::from_secs(1);
+    let theirs = |bench: &Bench, child| {
+        let mut rows = lineage(child);
+        rows.retain(|row| row.shard.as_str() == "3" || bench.machine.rows.contains(&row.shard));
+        for row in &mut rows[..] {
+            if let Some(known) = bench.machine.rows.get(&row.shard)
+                && row.shard.as_str() != "3"
+            {
+                *row = known.clone();
+            }
+        }
+        rows
+    };
+    let rows = theirs(&bench, Checkpoint::TrimHorizon);
+    assert_eq!(deletes(bench.relist(soon, rows)), ["1"]);
+    bench.now = bench.now + FAILOVER / 3;
+    let renewals = bench.tell(CoordinatorEvent::Tick);
+    assert!(is_written(&renewals), "what waits for its child is renewed");
+    bench.tell(CoordinatorEvent::Deleted {
+        shard: ShardId::from("1"),
+        outcome: Ok(()),
+    });
+    let rows = theirs(&bench, Checkpoint::TrimHorizon);
     assert_eq!(
         deletes(bench.relist(soon, rows)),
         [] as [String; 0],
         "its child has not begun"
     );
-    let mut rows = lineage(at(4));
-    rows.remove(0);
-    bench.tell(CoordinatorEvent::Deleted {
-        shard: ShardId::from("1"),
-        outcome: Ok(()),
-    });
+    for effect in renewals {
+        if let CoordinatorEffect::Write(write) = effect {
+            bench.tell(CoordinatorEvent::Written {
+                tenure: write.held.tenure(),
+                outcome: Ok(after(write.held.counter + 1)),
+            });
+        }
+    }
+    let rows = theirs(&bench, at(4));
     assert_eq!(deletes(bench.relist(soon, rows)), ["2"]);
 }

@@ -182,7 +182,7 @@ fn refuses_what_breaks_the_chain() {
         CheckpointRefused::EndUnproven,
         "SH-2"
     );
-    kept.tell(1.0, KeeperEvent::Release);
+    kept.tell(1.0, KeeperEvent::Release { to: None });
     assert!(matches!(
         refused(kept.tell(1.0, delta(1, 2))),
         CheckpointRefused::NotHeld(_)
@@ -194,15 +194,15 @@ fn a_release_waits_for_the_write_that_is_out_and_for_the_last_checkpoint() {
     let mut kept = Kept::new();
     assert_eq!(kept.sent(3.4, KeeperEvent::Tick), [LeaseChange::Renew]);
     kept.tell(3.5, delta(1, 2));
-    assert_eq!(kept.sent(3.5, KeeperEvent::Release), []);
+    assert_eq!(kept.sent(3.5, KeeperEvent::Release { to: None }), []);
     assert_eq!(kept.sent(3.6, KeeperEvent::Written(Ok(8))), [checkpoint(2)]);
     assert_eq!(
         kept.sent(3.7, KeeperEvent::Written(Ok(9))),
-        [LeaseChange::Release]
+        [LeaseChange::Release { to: None }]
     );
     assert_eq!(
         kept.tell(3.8, KeeperEvent::Written(Ok(10))),
-        [KeeperEffect::Released]
+        [KeeperEffect::Released { to: None }]
     );
     assert_eq!(kept.0.next_deadline(), None);
 }

@@ -146,6 +146,7 @@ mod tests {
                     table: "table".into(),
                     place: place(7),
                     failover: time(8),
+                    max_leases: None,
                 },
             },
             flow: Flow {

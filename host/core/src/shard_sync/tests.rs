@@ -66,6 +66,8 @@ fn leases(shards: &[(usize, Checkpoint)]) -> Vec<Lease> {
         owner_switches: 0,
         checkpoint_owner: None,
         incarnation: None,
+        incarnation_owner: None,
+        successor: None,
     };
     shards.iter().map(lease).collect()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use shardwright_core::{
-    Checkpoint, FencedWrite, HeldLease, Incarnation, Lease, LeaseChange, NewLease, ShardId,
-    WorkerId, WriteFailure,
+    Checkpoint, FencedWrite, HeldLease, Incarnation, Lease, LeaseChange, NewLease, RowAfter,
+    ShardId, WorkerId, WriteFailure,
 };
 
 /// Who moved a counter to a value, and by what.
@@ -42,6 +42,8 @@ impl Table {
                 owner_switches: 0,
                 checkpoint_owner: None,
                 incarnation: None,
+                incarnation_owner: None,
+                successor: None,
             };
             self.rows.insert(new.shard.clone(), lease);
         }
@@ -69,8 +71,25 @@ impl Table {
         &mut self,
         process: usize,
         write: &FencedWrite,
-    ) -> Result<u64, WriteFailure> {
-        self.write(process, &write.held, Change::Write(write.change.clone()))
+    ) -> Result<RowAfter, WriteFailure> {
+        let counter = self.write(process, &write.held, Change::Write(write.change.clone()))?;
+        let row = self.rows.get(&write.held.shard);
+        let successor = row.and_then(|row| row.successor.clone());
+        Ok(RowAfter { counter, successor })
+    }
+
+    /// Names a successor, which moves no counter and so is nobody's write.
+    pub(crate) fn announce(&mut self, seen: &Lease, me: &WorkerId) -> bool {
+        let Some(row) = self.rows.get_mut(&seen.shard) else {
+            return false;
+        };
+        let is_as_seen = row.is_ours()
+            && row.incarnation == seen.incarnation
+            && (row.successor == seen.successor || row.successor.as_ref() == Some(me));
+        if is_as_seen {
+            row.successor = Some(me.clone());
+        }
+        is_as_seen
     }
 
     fn write(
@@ -87,10 +106,9 @@ impl Table {
         };
         if row.counter != held.counter {
             // An earlier try of this very write is recognised by what it left behind.
-            let is_released = change == Change::Write(LeaseChange::Release);
-            let owner_fits = match &row.owner {
-                Some(owner) => !is_released && *owner == held.owner,
-                None => is_released,
+            let owner_fits = match &change {
+                Change::Write(LeaseChange::Release { to }) => row.owner == *to,
+                Change::Take(_) | Change::Write(_) => row.owner.as_ref() == Some(&held.owner),
             };
             let value_fits = match &change {
                 Change::Write(LeaseChange::Checkpoint { to, .. }) => row.checkpoint == *to,
@@ -110,7 +128,9 @@ impl Table {
             Change::Take(incarnation) => {
                 row.owner = Some(held.owner.clone());
                 row.incarnation = Some(*incarnation);
+                row.incarnation_owner = Some(held.owner.clone());
                 row.checkpoint_owner = None;
+                row.successor = None;
             }
             Change::Write(LeaseChange::Renew) => {}
             Change::Write(LeaseChange::Checkpoint { to, children }) => {
@@ -124,7 +144,10 @@ impl Table {
                 }
                 row.checkpoint = to.clone();
             }
-            Change::Write(LeaseChange::Release) => row.owner = None,
+            Change::Write(LeaseChange::Release { to }) => {
+                row.owner.clone_from(to);
+                row.successor.clone_from(to);
+            }
         }
         let key = (held.shard.clone(), row.counter);
         let before = self.log.insert(key, Entry { process, change });

@@ -84,6 +84,7 @@ impl World {
                 worker: name.clone(),
                 initial: InitialPosition::TrimHorizon,
                 timing: LeaseTiming { failover: FAILOVER },
+                max_leases: usize::MAX,
                 seed: u128::from(self.started),
             }),
             name,
@@ -268,8 +269,8 @@ impl World {
                 self.check_chain(p, write);
                 let outcome = self.table.fenced_write(p, write);
                 let tenure = write.held.tenure();
-                if let Ok(counter) = outcome {
-                    let entry = &self.table.log[&(tenure.shard.clone(), counter)];
+                if let Ok(row) = &outcome {
+                    let entry = &self.table.log[&(tenure.shard.clone(), row.counter)];
                     let change = Change::Write(write.change.clone());
                     assert_eq!(
                         (entry.process, &entry.change),
@@ -378,6 +379,10 @@ impl World {
                     outcome: Ok(()),
                 })
             }
+            CoordinatorEffect::Announce { seen } => Some(CoordinatorEvent::Announced {
+                outcome: Ok(self.table.announce(&seen, &self.processes[p].name)),
+                shard: seen.shard,
+            }),
             CoordinatorEffect::Take { seen, incarnation } => {
                 self.send(p, Call::Take(seen, incarnation));
                 None

@@ -1,5 +1,6 @@
 //! The lease table in `DynamoDB`: KCL's schema and conditions, so that KCL workers can share it.
 
+mod announce;
 mod fenced;
 mod table;
 
@@ -8,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use shardwright_core::{Checkpoint, HeldLease, Incarnation, Lease, NewLease, ShardId, WorkerId};
+use shardwright_core::{
+    Checkpoint, HeldLease, Incarnation, Lease, NewLease, RowAfter, ShardId, WorkerId,
+};
 
 use super::error::port_error;
 use super::lease_row::{self, LEASE_KEY, Row};
@@ -175,7 +178,18 @@ impl LeaseTable for DynamoLeaseTable {
         Box::pin(self.take_lease(seen, me, incarnation))
     }
 
-    fn renew<'a>(&'a self, held: &'a HeldLease) -> PortFuture<'a, Result<u64, LeaseWriteError>> {
+    fn announce<'a>(
+        &'a self,
+        seen: &'a Lease,
+        me: &'a WorkerId,
+    ) -> PortFuture<'a, Result<bool, PortError>> {
+        Box::pin(self.announce_successor(seen, me))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        held: &'a HeldLease,
+    ) -> PortFuture<'a, Result<RowAfter, LeaseWriteError>> {
         Box::pin(self.renew_lease(held))
     }
 
@@ -184,12 +198,16 @@ impl LeaseTable for DynamoLeaseTable {
         held: &'a HeldLease,
         checkpoint: &'a Checkpoint,
         children: &'a [ShardId],
-    ) -> PortFuture<'a, Result<u64, LeaseWriteError>> {
+    ) -> PortFuture<'a, Result<RowAfter, LeaseWriteError>> {
         Box::pin(self.write_checkpoint(held, checkpoint, children))
     }
 
-    fn release<'a>(&'a self, held: &'a HeldLease) -> PortFuture<'a, Result<(), LeaseWriteError>> {
-        Box::pin(self.release_lease(held))
+    fn release<'a>(
+        &'a self,
+        held: &'a HeldLease,
+        to: Option<&'a WorkerId>,
+    ) -> PortFuture<'a, Result<(), LeaseWriteError>> {
+        Box::pin(self.release_lease(held, to))
     }
 
     fn delete<'a>(&'a self, shard: &'a ShardId) -> PortFuture<'a, Result<(), PortError>> {

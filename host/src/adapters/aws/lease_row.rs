@@ -1,4 +1,4 @@
-//! A lease table's item and a [`Lease`]: KCL's attributes, and one of ours.
+//! A lease table's item and a [`Lease`]: KCL's attributes, and three of ours.
 
 use std::collections::HashMap;
 
@@ -23,6 +23,10 @@ const ENTITY_TYPE: &str = "entityType";
 const STREAM_NAME: &str = "streamName";
 /// Ours: 32 hexadecimal digits, written with every take. KCL updates named attributes only, and leaves it alone.
 const INCARNATION: &str = "incarnation";
+/// Ours: the worker that wrote the incarnation. Where the owner is another one, KCL has taken the lease since.
+const INCARNATION_OWNER: &str = "incarnationOwner";
+/// Ours: the worker that asks the owner for the lease, and keeps waiting for it; gone with the next take of ours.
+const SUCCESSOR: &str = "successor";
 
 /// `entityType` of a lease; KCL 3.5 and later keep other things in the table as well.
 const ENTITY_LEASE: &str = "LEASE";
@@ -90,6 +94,8 @@ pub(super) fn read(mut item: Item) -> Result<Row, RowFault> {
         owner_switches: number(&item, OWNER_SWITCHES)?.unwrap_or(0),
         checkpoint_owner: text(&mut item, CHECKPOINT_OWNER)?.map(WorkerId::new),
         incarnation: incarnation(&mut item),
+        incarnation_owner: worker(&mut item, INCARNATION_OWNER),
+        successor: worker(&mut item, SUCCESSOR),
     }))
 }
 
@@ -184,6 +190,15 @@ fn hash_range(item: &mut Item) -> Result<Option<HashRange>, RowFault> {
             attribute: STARTING_HASH_KEY,
             found: error.to_string(),
         })
+}
+
+/// Who asks for the lease, in what an update left behind.
+pub(super) fn successor(mut item: Item) -> Option<WorkerId> {
+    worker(&mut item, SUCCESSOR)
+}
+
+fn worker(item: &mut Item, attribute: &'static str) -> Option<WorkerId> {
+    text(item, attribute).ok()?.map(WorkerId::new)
 }
 
 /// Something else under that name is not ours, which is what none means too.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shardwright_core::{
     CoordinatorEffect, CoordinatorEvent, FencedWrite, Incarnation, Lease, LeaseChange, NewLease,
-    ShardId, ShardListing, Tenure, Trouble, TroubleKind, WorkerId, WriteFailure,
+    RowAfter, ShardId, ShardListing, Tenure, Trouble, TroubleKind, WorkerId, WriteFailure,
 };
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -66,6 +66,10 @@ impl Calls {
             CoordinatorEffect::Write(write) => {
                 answers.spawn(fenced_write(table, write, self.write_max));
             }
+            CoordinatorEffect::Announce { seen } => {
+                let worker = self.worker.clone();
+                answers.spawn(announce(table, seen, worker, self.write_max));
+            }
             CoordinatorEffect::Delete(shard) => {
                 answers.spawn(delete(table, shard, self.write_max));
             }
@@ -91,6 +95,19 @@ async fn create(table: Arc<dyn LeaseTable>, lease: NewLease, max: Duration) -> C
     CoordinatorEvent::Created {
         shard: lease.shard,
         outcome: outcome.map(|outcome| outcome == CreateOutcome::Created),
+    }
+}
+
+async fn announce(
+    table: Arc<dyn LeaseTable>,
+    seen: Lease,
+    worker: WorkerId,
+    max: Duration,
+) -> CoordinatorEvent {
+    let outcome = within(max, table.announce(&seen, &worker)).await;
+    CoordinatorEvent::Announced {
+        shard: seen.shard,
+        outcome,
     }
 }
 
@@ -127,9 +144,12 @@ async fn fenced_write(
         LeaseChange::Checkpoint { to, children } => {
             answer_within(max, table.checkpoint(held, to, children)).await
         }
-        LeaseChange::Release => answer_within(max, table.release(held))
+        LeaseChange::Release { to } => answer_within(max, table.release(held, to.as_ref()))
             .await
-            .map(|()| held.counter + 1),
+            .map(|()| RowAfter {
+                counter: held.counter + 1,
+                successor: to.clone(),
+            }),
     };
     CoordinatorEvent::Written {
         tenure: held.tenure(),

@@ -35,7 +35,26 @@ pub(super) fn happened(happening: &Happening) {
                 "lease lost, it could not be renewed in time"
             ),
         },
-        Happening::Released(tenure) => info!(shard = %tenure.shard, "lease released"),
+        Happening::Asked { shard, owner } => {
+            info!(%shard, %owner, "lease asked for, its owner has more than its share");
+        }
+        Happening::HandingOver { tenure, to } => {
+            info!(shard = %tenure.shard, %to, "another worker asks for the lease; finishing what was begun");
+        }
+        Happening::Released { tenure, to: None } => {
+            info!(shard = %tenure.shard, "lease released");
+        }
+        Happening::Released {
+            tenure,
+            to: Some(to),
+        } => {
+            info!(shard = %tenure.shard, %to, "lease handed over");
+        }
+        Happening::OutrunByRetention { shard, checkpoint } => warn!(
+            %shard,
+            %checkpoint,
+            "the stream has forgotten the shard before it was read to its end; what was left in it is lost"
+        ),
         Happening::Ended(tenure) => info!(shard = %tenure.shard, "shard read to its end"),
         Happening::Deleted(shard) => info!(%shard, "row of a finished shard deleted"),
         Happening::Refused { tenure, why } => {

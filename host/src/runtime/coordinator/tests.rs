@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use shardwright_core::{
     Checkpoint, CheckpointDelta, HashRange, HeldLease, Incarnation, InitialPosition, Lease,
-    LeaseState, LeaseTiming, LostReason, NewLease, Position, SequenceNumber, Shard, ShardId,
-    ShardListing, StartAt, WorkerId,
+    LeaseState, LeaseTiming, LostReason, NewLease, Position, RowAfter, SequenceNumber, Shard,
+    ShardId, ShardListing, StartAt, WorkerId,
 };
 use tokio::time::timeout;
 
@@ -46,12 +46,15 @@ impl MemoryTable {
         &self,
         held: &HeldLease,
         change: impl FnOnce(&mut Lease),
-    ) -> PortFuture<'_, Result<u64, LeaseWriteError>> {
+    ) -> PortFuture<'_, Result<RowAfter, LeaseWriteError>> {
         self.answer(|rows| match rows.get_mut(&held.shard) {
             Some(row) if row.counter == held.counter => {
                 row.counter += 1;
                 change(row);
-                Ok(row.counter)
+                Ok(RowAfter {
+                    counter: row.counter,
+                    successor: row.successor.clone(),
+                })
             }
             row => Err(LeaseWriteError::Lost {
                 shard: held.shard.clone(),
@@ -94,6 +97,8 @@ impl LeaseTable for MemoryTable {
                 owner_switches: 0,
                 checkpoint_owner: None,
                 incarnation: None,
+                incarnation_owner: None,
+                successor: None,
             };
             rows.insert(lease.shard.clone(), row);
             Ok(CreateOutcome::Created)
@@ -117,13 +122,31 @@ impl LeaseTable for MemoryTable {
                 .write(&held, |row| {
                     row.owner = Some(me.clone());
                     row.incarnation = Some(incarnation);
+                    row.incarnation_owner = Some(me.clone());
+                    row.successor = None;
                 })
-                .await?;
+                .await?
+                .counter;
             Ok(held)
         })
     }
 
-    fn renew<'a>(&'a self, held: &'a HeldLease) -> PortFuture<'a, Result<u64, LeaseWriteError>> {
+    fn announce<'a>(
+        &'a self,
+        seen: &'a Lease,
+        me: &'a WorkerId,
+    ) -> PortFuture<'a, Result<bool, PortError>> {
+        self.answer(|rows| {
+            let row = rows.get_mut(&seen.shard);
+            let row = row.filter(|row| row.is_ours() && row.incarnation == seen.incarnation);
+            Ok(row.map(|row| row.successor = Some(me.clone())).is_some())
+        })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        held: &'a HeldLease,
+    ) -> PortFuture<'a, Result<RowAfter, LeaseWriteError>> {
         self.write(held, |_| ())
     }
 
@@ -132,16 +155,23 @@ impl LeaseTable for MemoryTable {
         held: &'a HeldLease,
         checkpoint: &'a Checkpoint,
         children: &'a [ShardId],
-    ) -> PortFuture<'a, Result<u64, LeaseWriteError>> {
+    ) -> PortFuture<'a, Result<RowAfter, LeaseWriteError>> {
         self.write(held, |row| {
             row.checkpoint = checkpoint.clone();
             row.children = children.to_vec();
         })
     }
 
-    fn release<'a>(&'a self, held: &'a HeldLease) -> PortFuture<'a, Result<(), LeaseWriteError>> {
-        let write = self.write(held, |row| row.owner = None);
-        Box::pin(async move { write.await.map(|_counter| ()) })
+    fn release<'a>(
+        &'a self,
+        held: &'a HeldLease,
+        to: Option<&'a WorkerId>,
+    ) -> PortFuture<'a, Result<(), LeaseWriteError>> {
+        let write = self.write(held, |row| {
+            row.owner = to.cloned();
+            row.successor = to.cloned();
+        });
+        Box::pin(async move { write.await.map(|_row| ()) })
     }
 
     fn delete<'a>(&'a self, shard: &'a ShardId) -> PortFuture<'a, Result<(), PortError>> {
@@ -214,6 +244,7 @@ impl Worker {
             worker: WorkerId::new(name),
             initial: InitialPosition::TrimHorizon,
             timing: LeaseTiming { failover },
+            max_leases: usize::MAX,
             seed,
         };
         let table: Arc<dyn LeaseTable> = Arc::<MemoryTable>::clone(table);

@@ -163,6 +163,8 @@ async fn a_new_row_reads_back_and_is_made_once(endpoint: &str) {
         owner_switches: 0,
         checkpoint_owner: None,
         incarnation: None,
+        incarnation_owner: None,
+        successor: None,
     };
     assert_eq!(read, expected);
     assert_eq!(leases.list().await.expect("it lists"), [expected]);
@@ -262,14 +264,14 @@ async fn a_write_under_a_lost_counter_changes_nothing(endpoint: &str) {
         .take(&seen, &worker("b"), Incarnation(2))
         .await
         .expect("b steals it");
-    let new_counter = leases.renew(&new).await.expect("b holds it");
+    let new_counter = leases.renew(&new).await.expect("b holds it").counter;
     let before = row(&leases, "s").await;
 
     let found = (Some("b".to_owned()), Some(new_counter));
     let shard_end = Checkpoint::ShardEnd;
     assert_eq!(lost(leases.renew(&old).await), found);
     assert_eq!(lost(leases.checkpoint(&old, &shard_end, &[]).await), found);
-    assert_eq!(lost(leases.release(&old).await), found);
+    assert_eq!(lost(leases.release(&old, None).await), found);
     assert_eq!(
         lost(
             leases
@@ -308,7 +310,8 @@ async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
     held.counter = leases
         .checkpoint(&held, &middle, &[])
         .await
-        .expect("it is held");
+        .expect("it is held")
+        .counter;
     let found = row(&leases, "s").await;
     assert_eq!((found.checkpoint, found.owner_switches), (middle, 0));
     let raw = raw_row(endpoint, "checkpoints", "s").await;
@@ -334,7 +337,8 @@ async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
     held.counter = leases
         .checkpoint(&held, &Checkpoint::ShardEnd, &children)
         .await
-        .expect("it is held");
+        .expect("it is held")
+        .counter;
     let found = row(&leases, "s").await;
     assert!(found.is_completed());
     assert_eq!(found.counter, held.counter, "a checkpoint is a renewal");
@@ -349,7 +353,7 @@ async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
 async fn a_released_lease_has_no_owner(endpoint: &str) {
     let leases = lease_table(endpoint, "releases").await;
     let held = taken(&leases, "s", "a", 1).await;
-    leases.release(&held).await.expect("it is held");
+    leases.release(&held, None).await.expect("it is held");
     let found = row(&leases, "s").await;
     assert_eq!(
         (found.owner.clone(), found.counter),
@@ -371,13 +375,18 @@ async fn a_handoff_is_kept_alive_and_finished(endpoint: &str) {
     let leases = lease_table(endpoint, "handoff").await;
     let mut held = taken(&leases, "s", "a", 1).await;
     hand_over(endpoint, "handoff", "s", "a", "b").await;
-    held.counter = leases.renew(&held).await.expect("a still processes");
+    held.counter = leases
+        .renew(&held)
+        .await
+        .expect("a still processes")
+        .counter;
     held.counter = leases
         .checkpoint(&held, &at("5", 0), &[])
         .await
-        .expect("and checkpoints");
-    held.counter = leases.renew(&held).await.expect("and renews");
-    leases.release(&held).await.expect("and lets go");
+        .expect("and checkpoints")
+        .counter;
+    held.counter = leases.renew(&held).await.expect("and renews").counter;
+    leases.release(&held, None).await.expect("and lets go");
     let found = row(&leases, "s").await;
     assert_eq!(
         (found.owner, found.checkpoint_owner),
@@ -396,7 +405,7 @@ async fn a_handoff_between_others_is_a_lost_lease(endpoint: &str) {
     hand_over(endpoint, "handoff-of-others", "s", "x", "y").await;
     let found = (Some("x".to_owned()), Some(held.counter));
     assert_eq!(lost(leases.renew(&held).await), found);
-    assert_eq!(lost(leases.release(&held).await), found);
+    assert_eq!(lost(leases.release(&held, None).await), found);
 }
 
 async fn two_processes_of_one_name_do_not_share_a_lease(endpoint: &str) {
@@ -419,7 +428,7 @@ async fn two_processes_of_one_name_do_not_share_a_lease(endpoint: &str) {
         ),
         found
     );
-    assert_eq!(lost(leases.release(&first).await), found);
+    assert_eq!(lost(leases.release(&first, None).await), found);
     let third = leases.take(&seen, &worker("same"), Incarnation(3)).await;
     assert_eq!(
         lost(third),
@@ -440,7 +449,7 @@ async fn a_deleted_row_is_a_lost_lease(endpoint: &str) {
         lost(leases.checkpoint(&held, &Checkpoint::ShardEnd, &[]).await),
         (None, None)
     );
-    assert_eq!(lost(leases.release(&held).await), (None, None));
+    assert_eq!(lost(leases.release(&held, None).await), (None, None));
     assert_eq!(
         lost(leases.take(&seen, &worker("b"), Incarnation(2)).await),
         (None, None)
@@ -466,7 +475,7 @@ async fn hand_over(endpoint: &str, table: &str, shard: &str, from: &str, to: &st
         .expect("KCL may write this");
 }
 
-async fn raw_row(
+pub(super) async fn raw_row(
     endpoint: &str,
     table: &str,
     shard: &str,

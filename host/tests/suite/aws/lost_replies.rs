@@ -43,15 +43,17 @@ enum Write {
     Checkpoint,
     ShardEnd,
     Release,
+    HandOver,
 }
 
 impl Write {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Take,
         Self::Renew,
         Self::Checkpoint,
         Self::ShardEnd,
         Self::Release,
+        Self::HandOver,
     ];
 }
 
@@ -89,16 +91,24 @@ impl Start {
                 .take(&self.seen, &worker("me"), Incarnation(77))
                 .await
                 .map(|held| held.counter),
-            Write::Renew => leases.renew(&self.held).await,
-            Write::Checkpoint => leases.checkpoint(&self.held, &at("12345", 6), &[]).await,
+            Write::Renew => leases.renew(&self.held).await.map(|row| row.counter),
+            Write::Checkpoint => leases
+                .checkpoint(&self.held, &at("12345", 6), &[])
+                .await
+                .map(|row| row.counter),
             Write::ShardEnd => {
                 let children = [ShardId::from("left"), ShardId::from("right")];
                 leases
                     .checkpoint(&self.held, &Checkpoint::ShardEnd, &children)
                     .await
+                    .map(|row| row.counter)
             }
             Write::Release => leases
-                .release(&self.held)
+                .release(&self.held, None)
+                .await
+                .map(|()| self.held.counter + 1),
+            Write::HandOver => leases
+                .release(&self.held, Some(&worker("heir")))
                 .await
                 .map(|()| self.held.counter + 1),
         }
@@ -157,7 +167,7 @@ impl Bench<'_> {
         let stolen = row(self.direct, shard).await;
         let outcome = start.write(self.proxied, write).await;
         // KCL's take looks like the end of a handoff that I have let go, and either way the lease is not mine.
-        let is_given_up = matches!(write, Write::Release) && outcome.is_ok();
+        let is_given_up = matches!(write, Write::Release | Write::HandOver) && outcome.is_ok();
         if !is_given_up || meanwhile != Meanwhile::TakenByKcl || is_carried_out {
             let found = (Some(thief.to_owned()), Some(stolen.counter));
             assert_eq!(lost(outcome), found, "{what}");
@@ -209,7 +219,7 @@ async fn a_checkpoint_does_not_pass_for_a_renewal(
     let found = lost(proxied.checkpoint(&held, &at("12345", 6), &[]).await);
     assert_eq!(found, (Some("me".to_owned()), Some(held.counter + 1)));
     let renewed = proxied.renew(&held).await.expect("that was my own");
-    assert_eq!(renewed, held.counter + 1);
+    assert_eq!(renewed.counter, held.counter + 1);
 }
 
 async fn a_create_whose_reply_was_lost_is_already_there(proxied: &DynamoLeaseTable, proxy: &Proxy) {

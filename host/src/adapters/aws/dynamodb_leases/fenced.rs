@@ -6,8 +6,8 @@
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
-use shardwright_core::{Checkpoint, HeldLease, Incarnation, Lease, ShardId, WorkerId};
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use shardwright_core::{Checkpoint, HeldLease, Incarnation, Lease, RowAfter, ShardId, WorkerId};
 
 use super::super::error::port_error;
 use super::super::lease_row::{self, LEASE_KEY, Row, integer, string, string_set};
@@ -39,7 +39,8 @@ impl DynamoLeaseTable {
             || seen.checkpoint_owner.as_ref() == Some(me);
         // A handoff's owner must not stay: KCL 3 would take it for the one who processes.
         let mut update = String::from(
-            "SET leaseCounter = :n, leaseOwner = :me, incarnation = :incarnation REMOVE checkpointOwner",
+            "SET leaseCounter = :n, leaseOwner = :me, incarnation = :incarnation, incarnationOwner = :me \
+             REMOVE checkpointOwner, successor",
         );
         if is_switch {
             update.push_str(" ADD ownerSwitchesSinceCheckpoint :one");
@@ -54,7 +55,7 @@ impl DynamoLeaseTable {
             request = request.expression_attribute_values(":one", integer(1));
         }
         match self.send("take", &seen.shard, request).await {
-            Ok(()) => Ok(held),
+            Ok(_) => Ok(held),
             Err(Refusal::Condition(Some(found))) if is_held_by(&found, &held, held.counter) => {
                 Ok(held)
             }
@@ -62,16 +63,17 @@ impl DynamoLeaseTable {
         }
     }
 
-    pub(super) async fn renew_lease(&self, held: &HeldLease) -> Result<u64, LeaseWriteError> {
+    pub(super) async fn renew_lease(&self, held: &HeldLease) -> Result<RowAfter, LeaseWriteError> {
         let renewed = held.counter + 1;
         let request = self
             .fenced_update(&held.shard, held.counter)
             .update_expression("SET leaseCounter = :n")
-            .condition_expression("leaseCounter = :c AND attribute_not_exists(checkpointOwner)");
+            .condition_expression("leaseCounter = :c AND attribute_not_exists(checkpointOwner)")
+            .return_values(ReturnValue::AllNew);
         match self.send("renew", &held.shard, request).await {
-            Ok(()) => Ok(renewed),
+            Ok(successor) => Ok(row_after(renewed, successor)),
             Err(Refusal::Condition(Some(found))) if is_held_by(&found, held, renewed) => {
-                Ok(renewed)
+                Ok(row_after(renewed, found.successor))
             }
             Err(Refusal::Condition(Some(found))) if is_handed_over_by_me(&found, held) => {
                 self.renew_in_handoff(held).await
@@ -82,7 +84,7 @@ impl DynamoLeaseTable {
 
     /// KCL 3 has named a new owner, who waits until the old one has written its last checkpoint and let go. Until then
     /// the lease is kept alive by the old one, which is this process.
-    async fn renew_in_handoff(&self, held: &HeldLease) -> Result<u64, LeaseWriteError> {
+    async fn renew_in_handoff(&self, held: &HeldLease) -> Result<RowAfter, LeaseWriteError> {
         let renewed = held.counter + 1;
         let request = self
             .fenced_update(&held.shard, held.counter)
@@ -90,9 +92,9 @@ impl DynamoLeaseTable {
             .condition_expression("leaseCounter = :c AND checkpointOwner = :me")
             .expression_attribute_values(":me", string(held.owner.as_str()));
         match self.send("renew", &held.shard, request).await {
-            Ok(()) => Ok(renewed),
+            Ok(_) => Ok(row_after(renewed, None)),
             Err(Refusal::Condition(Some(found))) if is_held_by(&found, held, renewed) => {
-                Ok(renewed)
+                Ok(row_after(renewed, None))
             }
             Err(refusal) => Err(refused(&held.shard, refusal)),
         }
@@ -103,7 +105,7 @@ impl DynamoLeaseTable {
         held: &HeldLease,
         checkpoint: &Checkpoint,
         children: &[ShardId],
-    ) -> Result<u64, LeaseWriteError> {
+    ) -> Result<RowAfter, LeaseWriteError> {
         let renewed = held.counter + 1;
         let (text, sub_sequence) = checkpoint.columns();
         let mut update = String::from(
@@ -123,29 +125,45 @@ impl DynamoLeaseTable {
             .condition_expression("leaseCounter = :c")
             .expression_attribute_values(":s", string(text))
             .expression_attribute_values(":u", integer(sub_sequence))
-            .expression_attribute_values(":zero", integer(0));
+            .expression_attribute_values(":zero", integer(0))
+            .return_values(ReturnValue::AllNew);
         if !children.is_empty() {
             request = request.expression_attribute_values(":children", string_set(children));
         }
         match self.send("checkpoint", &held.shard, request).await {
-            Ok(()) => Ok(renewed),
+            Ok(successor) => Ok(row_after(renewed, successor)),
             Err(Refusal::Condition(Some(found)))
                 if is_held_by(&found, held, renewed) && found.checkpoint == *checkpoint =>
             {
-                Ok(renewed)
+                Ok(row_after(renewed, found.successor))
             }
             Err(refusal) => Err(refused(&held.shard, refusal)),
         }
     }
 
-    pub(super) async fn release_lease(&self, held: &HeldLease) -> Result<(), LeaseWriteError> {
+    pub(super) async fn release_lease(
+        &self,
+        held: &HeldLease,
+        to: Option<&WorkerId>,
+    ) -> Result<(), LeaseWriteError> {
         let request = self
             .fenced_update(&held.shard, held.counter)
-            .update_expression("SET leaseCounter = :n REMOVE leaseOwner, checkpointOwner")
             .condition_expression("leaseCounter = :c AND leaseOwner = :me")
             .expression_attribute_values(":me", string(held.owner.as_str()));
+        let request = match to {
+            None => request
+                .update_expression("SET leaseCounter = :n REMOVE leaseOwner, checkpointOwner"),
+            // To KCL the successor is the owner from now on. That it has not begun yet, the incarnation tells ours.
+            Some(to) => request
+                .update_expression(
+                    "SET leaseCounter = :n, leaseOwner = :to, successor = :to \
+                     REMOVE checkpointOwner ADD ownerSwitchesSinceCheckpoint :one",
+                )
+                .expression_attribute_values(":to", string(to.as_str()))
+                .expression_attribute_values(":one", integer(1)),
+        };
         match self.send("release", &held.shard, request).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Refusal::Condition(Some(found))) if is_released_by(&found, held) => Ok(()),
             Err(Refusal::Condition(Some(found))) if is_handed_over_by_me(&found, held) => {
                 self.finish_handoff(held).await
@@ -165,7 +183,7 @@ impl DynamoLeaseTable {
             .expression_attribute_values(":me", string(held.owner.as_str()))
             .expression_attribute_values(":one", integer(1));
         match self.send("release", &held.shard, request).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Refusal::Condition(Some(found))) if is_released_by(&found, held) => Ok(()),
             Err(refusal) => Err(refused(&held.shard, refusal)),
         }
@@ -182,15 +200,17 @@ impl DynamoLeaseTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
+    /// Makes the call. Answers the successor that the row names, if the row was asked for.
     async fn send(
         &self,
         op: &str,
         shard: &ShardId,
         request: UpdateItemFluentBuilder,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<WorkerId>, Refusal> {
         let call = || format!("UpdateItem ({op}) of {shard} in lease table {}", self.table);
-        let Err(error) = request.send().await else {
-            return Ok(());
+        let error = match request.send().await {
+            Ok(answer) => return Ok(answer.attributes.and_then(lease_row::successor)),
+            Err(error) => error,
         };
         let Some(UpdateItemError::ConditionalCheckFailedException(refusal)) =
             error.as_service_error()
@@ -208,6 +228,10 @@ impl DynamoLeaseTable {
         };
         Err(Refusal::Condition(found.map(Box::new)))
     }
+}
+
+fn row_after(counter: u64, successor: Option<WorkerId>) -> RowAfter {
+    RowAfter { counter, successor }
 }
 
 /// Whether the row is as my own write left it: nobody else writes my incarnation.
