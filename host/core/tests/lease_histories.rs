@@ -129,6 +129,107 @@ fn a_child_waits_for_its_parent_through_every_short_history() {
     });
 }
 
+fn many_shards(count: usize) -> Vec<Shard> {
+    let names: Vec<String> = (0..count).map(|number| format!("s{number:02}")).collect();
+    names.iter().map(|name| shard(name, &[], false)).collect()
+}
+
+/// Every shard is worked on, by each process its share to within one, and it stays so.
+fn is_shared_out(world: &World, shards: usize) {
+    let mut world = world.clone();
+    world.run_undisturbed(FAILOVER * 20);
+    let check = |world: &World| {
+        let shares = world.shares();
+        let (least, most) = (shares.iter().min(), shares.iter().max());
+        assert_eq!(shares.iter().sum::<usize>(), shards, "LV-1: {shares:?}");
+        assert!(most <= least.map(|least| least + 1).as_ref(), "{shares:?}");
+    };
+    check(&world);
+    let takes = world.takes;
+    world.run_undisturbed(FAILOVER * 10);
+    check(&world);
+    assert_eq!(world.takes, takes, "LV-1: leases go back and forth");
+}
+
+#[test]
+fn a_fleet_shares_out_evenly_whoever_comes_and_goes() {
+    let mut world = World::new(many_shards(16), &[("w1", 0)]);
+    is_shared_out(&world, 16);
+    for (name, drift) in [("w2", 20), ("w3", -20), ("w4", 5), ("w5", 0), ("w6", 50)] {
+        world.start(shardwright_core::WorkerId::new(name), drift);
+        world.run_undisturbed(FAILOVER * 6);
+        is_shared_out(&world, 16);
+    }
+    assert_eq!(
+        world.robberies, 0,
+        "between our own workers leases are handed over"
+    );
+    for dead in [0, 3, 5] {
+        world.processes[dead].is_alive = false;
+        world.processes[dead].consumers.clear();
+        is_shared_out(&world, 16);
+        world.run_undisturbed(FAILOVER * 6);
+    }
+    assert_eq!(world.robberies, 0);
+}
+
+#[test]
+fn workers_that_start_at_once_share_out_evenly() {
+    let names: Vec<String> = (0..6).map(|number| format!("w{number}")).collect();
+    let workers: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 0)).collect();
+    for shards in [1, 5, 6, 7, 16, 40] {
+        is_shared_out(&World::new(many_shards(shards), &workers), shards);
+    }
+}
+
+/// The lease of a living owner who never finishes goes to the one who asked for it, in the end.
+#[test]
+fn an_owner_that_cannot_finish_is_robbed_once_its_time_is_up() {
+    let mut world = World::new(many_shards(2), &[("x", 0)]);
+    world.run_undisturbed(FAILOVER);
+    world.start(shardwright_core::WorkerId::new("y"), 0);
+    let is_over = |world: &World| world.robberies > 0;
+    let mut ticks = 0;
+    while !is_over(&world) {
+        // Whatever is told to stop does not.
+        match world.next_call_on_the_way() {
+            Some(step) => world.take_step(step),
+            None => world.take_step(Step::Tick),
+        }
+        ticks += 1;
+        assert!(ticks < 10_000, "it is never over");
+    }
+    assert!(
+        world.real > (FAILOVER * 4).as_nanos() as u64,
+        "it had its time"
+    );
+    is_shared_out(&world, 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_fleet_keeps_the_invariants_and_shares_out_after_whatever_happened(
+        choices in prop::collection::vec(any::<u16>(), 1..200),
+        drifts in prop::collection::vec(-50_i64..=50, 3),
+    ) {
+        let workers = [("x", drifts[0]), ("y", drifts[1]), ("z", drifts[2])];
+        let mut world = World::new(many_shards(5), &workers);
+        let mut restarts = 0;
+        for choice in choices {
+            let steps = world.steps();
+            let step = steps[usize::from(choice) % steps.len()];
+            restarts += u32::from(matches!(step, Step::Restart(_)));
+            if restarts > 4 && matches!(step, Step::Restart(_)) {
+                continue;
+            }
+            world.take_step(step);
+        }
+        is_shared_out(&world, 5);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -17,6 +17,8 @@ struct Row {
     has_moved: bool,
     /// When a write of this worker last told what the row is.
     written_at: Option<Instant>,
+    /// A take has found the row to be another than it was read, and it has not been read since.
+    is_doubtful: bool,
     /// This worker made the row.
     is_made_here: bool,
     /// Which acquisition has been asked for by whom, and when that was first seen.
@@ -177,6 +179,13 @@ impl Rows {
         self.drawn.insert(shard.clone(), incarnation);
     }
 
+    /// A take has found that the row is not what it was read as.
+    pub(super) fn doubt(&mut self, shard: &ShardId) {
+        if let Some(row) = self.by_shard.get_mut(shard) {
+            row.is_doubtful = true;
+        }
+    }
+
     /// Keeps away from a shard until then.
     pub(super) fn rest(&mut self, shard: &ShardId, until: Instant) {
         self.resting.insert(shard.clone(), until);
@@ -229,6 +238,10 @@ impl Rows {
             && judged_at < *until
         {
             return Standing::Resting { until: *until };
+        }
+        if seen.is_doubtful {
+            let until = judged_at + self.timing.failover;
+            return Standing::Owned { until };
         }
         let is_mine_by_name = row.owner.as_ref() == Some(&self.worker);
         let is_fresh = seen.is_made_here && row.owner.is_none() && row.counter == 0;
@@ -318,6 +331,7 @@ impl Row {
             moved_at: now,
             has_moved: false,
             written_at: None,
+            is_doubtful: false,
             is_made_here: false,
             asked: None,
             lease,
@@ -334,6 +348,7 @@ impl Row {
         Self {
             moved_at: if has_moved { now } else { self.moved_at },
             has_moved: has_moved || self.has_moved,
+            is_doubtful: false,
             lease,
             ..self
         }

@@ -172,6 +172,7 @@ impl Coordinator {
         match outcome {
             Ok(held) => self.hold(now, held, taking, effects),
             Err(WriteFailure::Lost { .. }) => {
+                self.rows.doubt(&tenure.shard);
                 effects.push(CoordinatorEffect::Happened(Happening::TakeLost(
                     tenure.shard.clone(),
                 )));

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+mod sharing;
+
 use super::*;
 use crate::lease::{HeldLease, Incarnation, NewLease};
 use crate::lease_write::{LeaseChange, RowAfter, Tenure};
@@ -70,12 +72,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of_at_most(usize::MAX)
+    }
+
+    fn of_at_most(max_leases: usize) -> Self {
         Self {
             machine: Coordinator::new(LeaseSettings {
                 worker: WorkerId::new("me"),
                 initial: InitialPosition::TrimHorizon,
                 timing: LeaseTiming { failover: FAILOVER },
-                max_leases: usize::MAX,
+                max_leases,
                 seed: 1,
             }),
             now: Instant::from_nanos(1_000_000_000_000),
@@ -84,7 +90,11 @@ impl Bench {
 
     /// One whose first listing showed these rows, and whose shards are in order.
     fn with_rows(rows: Vec<Lease>) -> (Self, Vec<CoordinatorEffect>) {
-        let mut bench = Self::new();
+        Self::with_settings(usize::MAX, rows)
+    }
+
+    fn with_settings(max_leases: usize, rows: Vec<Lease>) -> (Self, Vec<CoordinatorEffect>) {
+        let mut bench = Self::of_at_most(max_leases);
         bench.tell(CoordinatorEvent::Started);
         bench.tell(CoordinatorEvent::TableReady(Ok(())));
         let effects = bench.tell(CoordinatorEvent::Listed(Ok(rows)));
@@ -106,6 +116,22 @@ impl Bench {
         self.now = self.now + after;
         self.tell(CoordinatorEvent::Tick);
         self.tell(CoordinatorEvent::Listed(Ok(rows)))
+    }
+
+    /// Time has passed, and the table has carried out every fenced write that this worker asks for, or has asked for in
+    /// these effects; the effects of all that.
+    fn renew(&mut self, effects: &[CoordinatorEffect]) -> Vec<CoordinatorEffect> {
+        let mut writes: Vec<CoordinatorEffect> = effects.to_vec();
+        writes.extend(self.tell(CoordinatorEvent::Tick));
+        let mut after_them = writes.clone();
+        for effect in writes {
+            if let CoordinatorEffect::Write(write) = effect {
+                let outcome = Ok(after(write.held.counter + 1));
+                let tenure = write.held.tenure();
+                after_them.extend(self.tell(CoordinatorEvent::Written { tenure, outcome }));
+            }
+        }
+        after_them
     }
 
     /// The table grants every take among these effects.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use shardwright_core::{Checkpoint, FencedWrite, LeaseChange, ShardId, WorkerId};
+use shardwright_core::{Checkpoint, FencedWrite, Lease, LeaseChange, ShardId, WorkerId};
 
 use crate::process::Process;
+use crate::table::Change;
 use crate::world::World;
 
 impl World {
@@ -61,6 +62,53 @@ impl World {
                 "CP-1: nobody asked for {to}"
             );
         }
+    }
+
+    /// Whoever gives a lease up has stopped its consumer, and everything that was asked for is stored: the next owner begins
+    /// where this one ended, and repeats nothing.
+    pub(crate) fn check_release(&self, p: usize, write: &FencedWrite) {
+        let LeaseChange::Release { .. } = &write.change else {
+            return;
+        };
+        let row = self.table.rows.get(&write.held.shard);
+        let Some(row) = row.filter(|row| row.counter == write.held.counter) else {
+            return;
+        };
+        let (process, tenure) = (&self.processes[p], write.held.tenure());
+        assert!(
+            !process.consumers.contains_key(&tenure),
+            "{} still works on {}",
+            process.name,
+            tenure.shard
+        );
+        if let Some(consumer) = process.stopped.get(&tenure) {
+            let is_stored =
+                row.checkpoint == consumer.last() || (row.is_completed() && consumer.has_ended);
+            assert!(is_stored, "a handover repeats nothing: {row:?}");
+        }
+    }
+
+    /// Whether a row that was seen like this is in the hands of a process that runs.
+    pub(crate) fn is_robbery(&self, seen: &Lease) -> bool {
+        let last = self.table.log.get(&(seen.shard.clone(), seen.counter));
+        last.is_some_and(|last| {
+            let owner = &self.processes[last.process];
+            let has_let_go = matches!(last.change, Change::Write(LeaseChange::Release { .. }));
+            owner.is_alive && !owner.is_frozen && !has_let_go
+        })
+    }
+
+    /// How many shards each living process works on.
+    pub(crate) fn shares(&self) -> Vec<usize> {
+        let alive = self.processes.iter().filter(|process| process.is_alive);
+        let share = |process: &Process| {
+            let now = process.clock(self.real);
+            let consumers = process.consumers.values();
+            consumers
+                .filter(|consumer| consumer.may_dispatch(now))
+                .count()
+        };
+        alive.map(share).collect()
     }
 
     /// Processes whose consumers may dispatch now.

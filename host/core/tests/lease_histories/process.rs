@@ -4,20 +4,26 @@ use std::collections::BTreeMap;
 
 use shardwright_core::{
     Checkpoint, Coordinator, CoordinatorEvent, FencedWrite, Incarnation, Instant, Lease, ShardId,
-    Tenure, Trouble, TroubleKind, WorkerId, WriteFailure,
+    Tenure, Trouble, TroubleKind, WorkerId,
 };
 
-/// A fenced call that is on its way to the table.
+/// A call that is on its way to the table.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Take(Lease, Incarnation),
     Write(FencedWrite),
+    Announce(Lease),
 }
 
 impl Call {
+    /// Whether it changes a row only under the counter that was last seen.
+    pub(crate) fn is_fenced(&self) -> bool {
+        !matches!(self, Self::Announce(_))
+    }
+
     pub(crate) fn shard(&self) -> &ShardId {
         match self {
-            Self::Take(seen, _) => &seen.shard,
+            Self::Take(seen, _) | Self::Announce(seen) => &seen.shard,
             Self::Write(write) => &write.held.shard,
         }
     }
@@ -56,6 +62,8 @@ pub(crate) struct Process {
     /// Answers of the table that are on their way.
     pub(crate) answers: Vec<CoordinatorEvent>,
     pub(crate) consumers: BTreeMap<Tenure, Consumer>,
+    /// Consumers that have stopped as they were told.
+    pub(crate) stopped: BTreeMap<Tenure, Consumer>,
     pub(crate) is_alive: bool,
     pub(crate) is_frozen: bool,
 }
@@ -81,21 +89,25 @@ fn scaled(nanos: u64, times: i64, by: i64) -> u64 {
 }
 
 pub(crate) fn unanswered(call: &Call) -> CoordinatorEvent {
-    let trouble = WriteFailure::Trouble(Trouble {
+    let trouble = Trouble {
         kind: TroubleKind::Transient,
         what: "no answer".into(),
-    });
+    };
     match call {
+        Call::Announce(seen) => CoordinatorEvent::Announced {
+            shard: seen.shard.clone(),
+            outcome: Err(trouble),
+        },
         Call::Take(seen, incarnation) => CoordinatorEvent::Taken {
             tenure: Tenure {
                 shard: seen.shard.clone(),
                 incarnation: *incarnation,
             },
-            outcome: Err(trouble),
+            outcome: Err(trouble.into()),
         },
         Call::Write(write) => CoordinatorEvent::Written {
             tenure: write.held.tenure(),
-            outcome: Err(trouble),
+            outcome: Err(trouble.into()),
         },
     }
 }

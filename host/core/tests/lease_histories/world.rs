@@ -55,6 +55,8 @@ pub(crate) struct World {
     shards: Vec<Shard>,
     started: u64,
     pub(crate) takes: u64,
+    /// Takes from a process that was alive and had not let go.
+    pub(crate) robberies: u64,
 }
 
 impl World {
@@ -68,6 +70,7 @@ impl World {
             shards,
             started: 0,
             takes: 0,
+            robberies: 0,
         };
         for &(name, drift) in workers {
             world.start(WorkerId::new(name), drift);
@@ -93,6 +96,7 @@ impl World {
             calls: Vec::new(),
             answers: Vec::new(),
             consumers: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             is_alive: true,
             is_frozen: false,
         });
@@ -203,6 +207,18 @@ impl World {
         }
     }
 
+    /// A call or an answer that only needs to arrive.
+    pub(crate) fn next_call_on_the_way(&self) -> Option<Step> {
+        self.running().find_map(|p| {
+            let process = &self.processes[p];
+            if process.answers.is_empty() {
+                (!process.calls.is_empty()).then_some(Step::Do(p, 0))
+            } else {
+                Some(Step::Answer(p, 0))
+            }
+        })
+    }
+
     /// What has been set going and only needs to arrive.
     fn next_step_on_the_way(&self) -> Option<Step> {
         self.running().find_map(|p| {
@@ -255,9 +271,11 @@ impl World {
         match call {
             Call::Take(seen, incarnation) => {
                 let writes = self.table.log.len();
+                let is_robbery = self.is_robbery(seen);
                 let outcome = self.table.take(p, seen, &name, *incarnation);
                 if self.table.log.len() != writes {
                     self.takes += 1;
+                    self.robberies += u64::from(is_robbery);
                 }
                 let tenure = Tenure {
                     shard: seen.shard.clone(),
@@ -265,8 +283,13 @@ impl World {
                 };
                 CoordinatorEvent::Taken { tenure, outcome }
             }
+            Call::Announce(seen) => CoordinatorEvent::Announced {
+                shard: seen.shard.clone(),
+                outcome: Ok(self.table.announce(seen, &name)),
+            },
             Call::Write(write) => {
                 self.check_chain(p, write);
+                self.check_release(p, write);
                 let outcome = self.table.fenced_write(p, write);
                 let tenure = write.held.tenure();
                 if let Ok(row) = &outcome {
@@ -379,10 +402,10 @@ impl World {
                     outcome: Ok(()),
                 })
             }
-            CoordinatorEffect::Announce { seen } => Some(CoordinatorEvent::Announced {
-                outcome: Ok(self.table.announce(&seen, &self.processes[p].name)),
-                shard: seen.shard,
-            }),
+            CoordinatorEffect::Announce { seen } => {
+                self.send(p, Call::Announce(seen));
+                None
+            }
             CoordinatorEffect::Take { seen, incarnation } => {
                 self.send(p, Call::Take(seen, incarnation));
                 None
@@ -397,15 +420,16 @@ impl World {
 
     fn send(&mut self, p: usize, call: Call) {
         let process = &mut self.processes[p];
-        let answered = process.answers.iter().map(|answer| match answer {
+        let answered = process.answers.iter().filter_map(|answer| match answer {
             CoordinatorEvent::Taken { tenure, .. } | CoordinatorEvent::Written { tenure, .. } => {
-                &tenure.shard
+                Some(&tenure.shard)
             }
-            other => panic!("{other:?} answers no fenced call"),
+            _ => None,
         });
-        let mut out = process.calls.iter().map(Call::shard).chain(answered);
+        let calls = process.calls.iter().filter(|call| call.is_fenced());
+        let mut out = calls.map(Call::shard).chain(answered);
         assert!(
-            out.all(|shard| shard != call.shard()),
+            !call.is_fenced() || out.all(|shard| shard != call.shard()),
             "one fenced write per lease at a time"
         );
         process.calls.push(call);
@@ -418,7 +442,9 @@ impl World {
             .filter(|(_, consumer)| consumer.is_told_to_stop);
         let told: Vec<Tenure> = told.map(|(tenure, _)| tenure.clone()).collect();
         for tenure in told {
-            self.processes[p].consumers.remove(&tenure);
+            if let Some(consumer) = self.processes[p].consumers.remove(&tenure) {
+                self.processes[p].stopped.insert(tenure.clone(), consumer);
+            }
             self.feed(p, CoordinatorEvent::ConsumerStopped(tenure));
         }
     }
