@@ -7,7 +7,6 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     reason = "whatever goes wrong here fails the test"
 )]
 

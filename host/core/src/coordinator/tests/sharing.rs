@@ -69,7 +69,8 @@ fn takes_no_more_than_its_share_of_what_is_free() {
     assert_eq!(takes(&effects).len(), 5, "{effects:?}");
 }
 
-/// KCL: testVeryOldLeaseTaker. What nobody has taken for three lease durations is beyond shares, but not beyond max_leases.
+/// KCL: testVeryOldLeaseTaker. What nobody has taken for three lease durations is beyond shares, but not beyond
+/// `max_leases`.
 #[test]
 fn takes_more_than_its_share_of_what_nobody_takes() {
     let rows = |counter| {
