@@ -41,6 +41,19 @@ pub(crate) const KEY_CHARS: usize = 256;
 pub(crate) const GET_RECORDS: usize = 10_000;
 /// Bytes in one `GetRecords`, as the service has it.
 pub(crate) const GET_BYTES: usize = 10 * 1024 * 1024;
+/// Characters of a refused value that its error shows.
+pub(crate) const VALUE_CHARS: usize = 256;
+/// Tags of a stream or of a consumer, as the service has it.
+pub(crate) const TAGS: usize = 50;
+/// Tags in one request, as the service has it.
+pub(crate) const TAGS_ASKED: usize = 200;
+/// Characters of a tag's key and of its value, as the service has it.
+pub(crate) const TAG_KEY_CHARS: usize = 128;
+pub(crate) const TAG_VALUE_CHARS: usize = 256;
+/// Consumers of a stream, as the service has it.
+pub(crate) const CONSUMERS: usize = 20;
+/// Consumers in an answer of `ListStreamConsumers` unless asked for otherwise, as the service has it.
+pub(crate) const LIST_CONSUMERS: usize = 100;
 /// Age at which a shard iterator or a `NextToken` expires, as the service has it.
 pub(crate) const TOKEN_AGE: Duration = Duration::from_mins(5);
 /// Shards of a stream that are listed at all, open or closed: bounds memory and every answer.

@@ -1,19 +1,29 @@
 //! The operations of the Kinesis API, by group. One request in, one answer out; nothing here knows HTTP.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::store::{LineageError, Store, StoreError, Stream};
-use crate::wire::ServiceError;
+use crate::limits;
+use crate::store::{Change, LineageError, SettingsError, Store, StoreError};
+use crate::token::TokenError;
+use crate::wire::{Encoding, ServiceError};
 
+mod constraints;
+mod consumers;
 mod get;
+mod names;
 mod put;
 mod reshard;
+mod retention;
 mod shards;
 mod streams;
+mod tags;
+
+use constraints::{limited, required};
+use names::{
+    NamesStream, StreamName, check_name, no_shard, no_stream, shard_id, shard_number, stream_arn,
+};
 
 pub(crate) use shards::ShardFilter;
 
@@ -27,6 +37,14 @@ pub(crate) struct Service {
     pub(crate) clock: Clock,
 }
 
+impl Service {
+    /// Makes a change; a refusal names `stream`.
+    async fn change(&self, stream: &str, change: Change) -> Result<(), ServiceError> {
+        let changed = self.store.change(change).await;
+        changed.map_err(|error| refuse(error, stream))
+    }
+}
+
 /// A request, told apart and not yet read.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -34,7 +52,20 @@ pub(crate) struct Call {
     pub(crate) operation: String,
     /// The region the client signed for; names the streams' ARNs and nothing else.
     pub(crate) region: String,
+    pub(crate) encoding: Encoding,
     pub(crate) body: Bytes,
+}
+
+impl Call {
+    /// Reads the request, whose strings may borrow from the call.
+    fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ServiceError> {
+        self.encoding.decode(&self.body)
+    }
+
+    /// Writes the answer as the request was written.
+    fn encode<T: Serialize>(&self, answer: &T) -> Result<Vec<u8>, ServiceError> {
+        self.encoding.encode(answer)
+    }
 }
 
 /// Carries a call out and encodes its answer.
@@ -45,8 +76,20 @@ pub(crate) async fn dispatch(service: &Service, call: &Call) -> Result<Vec<u8>, 
         "ListStreams" => streams::list(service, call),
         "DescribeStream" => streams::describe(service, call),
         "DescribeStreamSummary" => streams::describe_summary(service, call),
-        "IncreaseStreamRetentionPeriod" => streams::increase_retention(service, call).await,
-        "DecreaseStreamRetentionPeriod" => streams::decrease_retention(service, call).await,
+        "DescribeLimits" => streams::describe_limits(service, call),
+        "UpdateStreamMode" => streams::update_mode(service, call).await,
+        "IncreaseStreamRetentionPeriod" => retention::increase(service, call).await,
+        "DecreaseStreamRetentionPeriod" => retention::decrease(service, call).await,
+        "AddTagsToStream" => tags::add_to_stream(service, call).await,
+        "RemoveTagsFromStream" => tags::remove_from_stream(service, call).await,
+        "ListTagsForStream" => tags::list_for_stream(service, call),
+        "TagResource" => tags::tag(service, call).await,
+        "UntagResource" => tags::untag(service, call).await,
+        "ListTagsForResource" => tags::list(service, call),
+        "RegisterStreamConsumer" => consumers::register(service, call).await,
+        "DescribeStreamConsumer" => consumers::describe(service, call),
+        "ListStreamConsumers" => consumers::list(service, call),
+        "DeregisterStreamConsumer" => consumers::deregister(service, call).await,
         "ListShards" => shards::list(service, call),
         "PutRecord" => put::put_record(service, call).await,
         "PutRecords" => put::put_records(service, call).await,
@@ -59,134 +102,6 @@ pub(crate) async fn dispatch(service: &Service, call: &Call) -> Result<Vec<u8>, 
             "{other} is not an operation of this endpoint"
         ))),
     }
-}
-
-/// How a request names its stream.
-#[derive(Clone, Copy, Debug)]
-struct StreamName<'a> {
-    name: Option<&'a str>,
-    arn: Option<&'a str>,
-}
-
-impl<'a> StreamName<'a> {
-    fn new(name: Option<&'a str>, arn: Option<&'a str>) -> Self {
-        Self { name, arn }
-    }
-
-    /// The name, given or out of the ARN.
-    fn name(self) -> Result<&'a str, ServiceError> {
-        match (self.name, self.arn) {
-            (Some(name), None) => {
-                check_name(name)?;
-                Ok(name)
-            }
-            (name, Some(arn)) => {
-                let in_arn = name_in_arn(arn).ok_or_else(|| {
-                    ServiceError::constraint(arn, "streamARN", "Member must be a stream's ARN")
-                })?;
-                if name.is_some_and(|name| name != in_arn) {
-                    return Err(ServiceError::InvalidArgument(format!(
-                        "StreamARN {arn} is not of the StreamName given"
-                    )));
-                }
-                Ok(in_arn)
-            }
-            (None, None) => Err(ServiceError::InvalidArgument(
-                "either StreamName or StreamARN has to be given".into(),
-            )),
-        }
-    }
-
-    fn find(self, service: &Service) -> Result<Arc<Stream>, ServiceError> {
-        let name = self.name()?;
-        service
-            .store
-            .streams()
-            .get(name)
-            .ok_or_else(|| no_stream(name))
-    }
-}
-
-/// Any region and account are taken: the endpoint is all of them.
-fn name_in_arn(arn: &str) -> Option<&str> {
-    let mut parts = arn.splitn(6, ':');
-    let is_kinesis =
-        parts.next() == Some("arn") && parts.next().is_some() && parts.next() == Some("kinesis");
-    let name = parts.nth(2)?.strip_prefix("stream/")?;
-    (is_kinesis && !name.is_empty() && !name.contains('/')).then_some(name)
-}
-
-fn check_name(name: &str) -> Result<(), ServiceError> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-    if name.is_empty() {
-        return Err(ServiceError::constraint(
-            name,
-            "streamName",
-            "Member must have length greater than or equal to 1",
-        ));
-    }
-    if name.len() > 128 {
-        return Err(ServiceError::constraint(
-            name,
-            "streamName",
-            "Member must have length less than or equal to 128",
-        ));
-    }
-    if !name.bytes().all(legal) {
-        let rule = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
-        return Err(ServiceError::constraint(name, "streamName", rule));
-    }
-    Ok(())
-}
-
-fn stream_arn(region: &str, name: &str) -> String {
-    format!("arn:aws:kinesis:{region}:{ACCOUNT}:stream/{name}")
-}
-
-fn shard_id(number: u32) -> String {
-    format!("shardId-{number:012}")
-}
-
-/// The number in a shard's id.
-fn shard_number(id: &str) -> Result<u32, ServiceError> {
-    id.strip_prefix("shardId-")
-        .filter(|digits| digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| ServiceError::ResourceNotFound(format!("Shard {id} does not exist")))
-}
-
-fn no_stream(name: &str) -> ServiceError {
-    ServiceError::ResourceNotFound(format!("Stream {name} under account {ACCOUNT} not found."))
-}
-
-fn no_shard(number: u32, stream: &str) -> ServiceError {
-    let id = shard_id(number);
-    ServiceError::ResourceNotFound(format!(
-        "Shard {id} in stream {stream} under account {ACCOUNT} does not exist"
-    ))
-}
-
-/// A count that a list or a read is asked for, within the service's range.
-fn limited(
-    value: Option<i64>,
-    field: &str,
-    default: usize,
-    most: usize,
-) -> Result<usize, ServiceError> {
-    let Some(value) = value else {
-        return Ok(default);
-    };
-    if value < 1 {
-        let rule = "Member must have value greater than or equal to 1";
-        return Err(ServiceError::constraint(&value.to_string(), field, rule));
-    }
-    usize::try_from(value)
-        .ok()
-        .filter(|v| *v <= most)
-        .ok_or_else(|| {
-            let rule = format!("Member must have value less than or equal to {most}");
-            ServiceError::constraint(&value.to_string(), field, &rule)
-        })
 }
 
 /// The store's errors in the service's words.
@@ -228,6 +143,7 @@ fn refuse(error: StoreError, stream: &str) -> ServiceError {
                 "TargetShardCount {to} has to be at least half and at most double of the {from} open shards"
             ))
         }
+        StoreError::Settings(error) => refuse_settings(&error, stream),
         other => {
             tracing::error!(error = %other, stream, "request not carried out");
             ServiceError::Internal(other.to_string())
@@ -235,22 +151,38 @@ fn refuse(error: StoreError, stream: &str) -> ServiceError {
     }
 }
 
+fn refuse_settings(error: &SettingsError, stream: &str) -> ServiceError {
+    match error {
+        SettingsError::ConsumerExists { consumer } => ServiceError::ResourceInUse(format!(
+            "Consumer {consumer} under stream {stream} already exists for account {ACCOUNT}."
+        )),
+        SettingsError::NoConsumer { consumer } => names::no_consumer(consumer, stream),
+        SettingsError::HasConsumers => ServiceError::ResourceInUse(format!(
+            "DeleteStream can't delete {ACCOUNT}:{stream} because there are consumers associated with this data stream. \
+             To delete {ACCOUNT}:{stream} anyway, set the EnforceConsumerDeletion parameter to true to force the \
+             deletion of all the consumers that are associated with it."
+        )),
+        SettingsError::TooManyConsumers => ServiceError::LimitExceeded(format!(
+            "This request would exceed the limit of {} consumers of stream {stream} under account {ACCOUNT}.",
+            limits::CONSUMERS
+        )),
+        SettingsError::TooManyTags => ServiceError::InvalidArgument(format!(
+            "This request would exceed the limit of {} tags of a resource.",
+            limits::TAGS
+        )),
+    }
+}
+
+fn refuse_next_token(error: &TokenError) -> ServiceError {
+    match error {
+        TokenError::Invalid => ServiceError::InvalidArgument("Invalid NextToken.".into()),
+        TokenError::Expired { .. } => {
+            ServiceError::ExpiredNextToken("The NextToken has expired.".into())
+        }
+    }
+}
+
 /// The service answers operations that give nothing with no body at all.
 fn nothing() -> Vec<u8> {
     Vec::new()
-}
-
-/// A request that names a stream and nothing else of interest.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct NamesStream {
-    stream_name: Option<String>,
-    #[serde(rename = "StreamARN")]
-    stream_arn: Option<String>,
-}
-
-impl NamesStream {
-    fn stream(&self) -> StreamName<'_> {
-        StreamName::new(self.stream_name.as_deref(), self.stream_arn.as_deref())
-    }
 }

@@ -38,10 +38,10 @@ fn exchange(address: SocketAddr) -> io::Result<String> {
     let mut connection = TcpStream::connect_timeout(&address, limits::PROBE_WAIT)?;
     connection.set_read_timeout(Some(limits::PROBE_WAIT))?;
     connection.set_write_timeout(Some(limits::PROBE_WAIT))?;
-    write!(
-        connection,
-        "GET {WHO_PATH} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
-    )?;
+    // In one piece: a stranger that answers the first of several and closes resets the connection.
+    let request =
+        format!("GET {WHO_PATH} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection
         .take(limits::PROBE_BYTES)

@@ -17,7 +17,7 @@ use crate::limits;
 use crate::lock::Holder;
 use crate::operations::{Call, Service, dispatch};
 use crate::probe;
-use crate::wire::{JSON, ServiceError};
+use crate::wire::{Encoding, ServiceError};
 
 mod admin;
 mod connections;
@@ -106,41 +106,37 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         .get("x-amz-target")
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let encoding = Encoding::of(content_type.and_then(|v| v.to_str().ok()));
     if target.starts_with("DynamoDB") {
         return match take_body(&app, request).await {
             Ok((parts, body, _permit)) => app.tables.send(parts, body).await,
-            Err(error) => answer(&app, Err(error)),
+            Err(error) => answer(&app, encoding, Err(error)),
         };
     }
     if request.method() != Method::POST {
-        return answer(
-            &app,
-            Err(ServiceError::UnknownOperation(
-                "only POST is an operation".into(),
-            )),
-        );
+        let error = ServiceError::UnknownOperation("only POST is an operation".into());
+        return answer(&app, encoding, Err(error));
     }
     let Some(operation) = target.strip_prefix("Kinesis_20131202.").map(str::to_owned) else {
         let error = ServiceError::UnknownOperation(format!(
             "no operation of Kinesis or DynamoDB: '{target}'"
         ));
-        return answer(&app, Err(error));
+        return answer(&app, encoding, Err(error));
     };
     let region = region(request.headers());
     let (body, _permit) = match take_body(&app, request).await {
         Ok((_, body, permit)) => (body, permit),
-        Err(error) => return answer(&app, Err(error)),
+        Err(error) => return answer(&app, encoding, Err(error)),
     };
-    let result = dispatch(
-        &app.service,
-        &Call {
-            operation,
-            region,
-            body,
-        },
-    )
-    .await;
-    answer(&app, result)
+    let call = Call {
+        operation,
+        region,
+        encoding,
+        body: encoding.prepare(body),
+    };
+    let result = dispatch(&app.service, &call).await;
+    answer(&app, encoding, result)
 }
 
 /// Reads a body once there is room for it.
@@ -195,21 +191,22 @@ fn region(headers: &HeaderMap) -> String {
     region.unwrap_or("us-east-1").to_owned()
 }
 
-fn answer(app: &App, result: Result<Vec<u8>, ServiceError>) -> Response {
+fn answer(app: &App, encoding: Encoding, result: Result<Vec<u8>, ServiceError>) -> Response {
     let (status, body) = match result {
         Ok(body) => (StatusCode::OK, body),
         Err(error) => {
             let status =
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, error.body())
+            (status, error.body(encoding))
         }
     };
     let number = app.requests.fetch_add(1, Ordering::Relaxed);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(encoding.content_type()),
+    );
     let id = format!("{:08x}-0000-4000-8000-{number:012x}", app.holder.pid);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert("x-amzn-requestid", id);

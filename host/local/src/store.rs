@@ -23,16 +23,20 @@ mod lineage;
 mod load;
 mod read;
 mod schema;
+mod settings;
 mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub(crate) use block::{Batch, DamagedBlock};
-pub(crate) use engine::{Append, Change, Placed, Streams};
+pub(crate) use engine::{Append, Change, Placed};
 pub(crate) use lineage::LineageError;
 pub(crate) use read::{Page, PageLimit, Span};
+pub(crate) use settings::{Consumer, Edit, SettingsError, Tags};
 pub(crate) use state::{Shard, Stream};
+pub(crate) use streams::Streams;
 
 use engine::Engine;
 use writer::Command;
@@ -48,6 +52,8 @@ pub(crate) enum StoreError {
     TooManyShardsOrStreams,
     #[error(transparent)]
     Lineage(#[from] LineageError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     #[error("no open shard owns hash key {hash}")]
     NoRoute { hash: HashKey },
     #[error("{path} has tables of version {found}, this program knows {known}")]

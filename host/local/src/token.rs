@@ -48,6 +48,15 @@ pub(crate) struct ListingToken {
     pub(crate) made_ms: Millis,
 }
 
+/// Where a listing of a stream's consumers goes on.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) struct ConsumersToken {
+    pub(crate) stream: i64,
+    /// The name of the last one that was given.
+    pub(crate) after: String,
+    pub(crate) made_ms: Millis,
+}
+
 /// Tokens age by the endpoint's clock.
 pub(crate) trait Token: Serialize + DeserializeOwned {
     /// Distinguishes tokens of one kind from those of another.
@@ -91,6 +100,14 @@ impl Token for ShardIterator {
 
 impl Token for ListingToken {
     const KIND: &'static [u8] = b"listing";
+
+    fn made_ms(&self) -> Millis {
+        self.made_ms
+    }
+}
+
+impl Token for ConsumersToken {
+    const KIND: &'static [u8] = b"consumers";
 
     fn made_ms(&self) -> Millis {
         self.made_ms

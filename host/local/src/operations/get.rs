@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::shards::{HashKeyRange, hash_key_range};
 use super::{
-    Call, Service, StreamName, limited, no_shard, no_stream, refuse, shard_id, shard_number,
+    Call, Service, StreamName, limited, no_shard, no_stream, refuse, required, shard_id,
+    shard_number,
 };
 use crate::limits;
 use crate::sequence::SequenceNumber;
 use crate::store::{Page, PageLimit, Shard, Span, Stream};
 use crate::token::{ShardIterator, Token, TokenError};
-use crate::wire::{BlobRef, ServiceError, Timestamp, decode, encode};
+use crate::wire::{BlobRef, ServiceError, Timestamp};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -20,8 +21,8 @@ struct GetShardIterator {
     stream_name: Option<String>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
-    shard_id: String,
-    shard_iterator_type: String,
+    shard_id: Option<String>,
+    shard_iterator_type: Option<String>,
     starting_sequence_number: Option<String>,
     timestamp: Option<Timestamp>,
 }
@@ -37,21 +38,25 @@ pub(super) async fn get_shard_iterator(
     service: &Service,
     call: &Call,
 ) -> Result<Vec<u8>, ServiceError> {
-    let request: GetShardIterator = decode(&call.body)?;
+    let request: GetShardIterator = call.decode()?;
+    let id = required(request.shard_id.as_deref(), "shardId")?;
+    let kind = required(request.shard_iterator_type.as_deref(), "shardIteratorType")?;
     let stream = StreamName::new(
         request.stream_name.as_deref(),
         request.stream_arn.as_deref(),
     )
     .find(service)?;
-    let number = shard_number(&request.shard_id)?;
+    let number = shard_number(id)?;
     let shard = stream
         .shard(number)
         .ok_or_else(|| no_shard(number, &stream.name))?;
-    let index = match request.shard_iterator_type.as_str() {
+    let index = match kind {
         "TRIM_HORIZON" => shard.tail.first(),
         "LATEST" => shard.tail.next(),
-        "AT_SEQUENCE_NUMBER" => sequence(&request, &stream, shard)?.index,
-        "AFTER_SEQUENCE_NUMBER" => sequence(&request, &stream, shard)?.index.saturating_add(1),
+        "AT_SEQUENCE_NUMBER" => sequence(kind, &request, &stream, shard)?.index,
+        "AFTER_SEQUENCE_NUMBER" => sequence(kind, &request, &stream, shard)?
+            .index
+            .saturating_add(1),
         "AT_TIMESTAMP" => at_timestamp(service, &request, &stream, shard).await?,
         other => {
             let rule = "Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, \
@@ -60,18 +65,18 @@ pub(super) async fn get_shard_iterator(
         }
     };
     let iterator = iterator(service, &stream, number, index.min(shard.tail.next()));
-    encode(&IteratorAnswer {
+    call.encode(&IteratorAnswer {
         shard_iterator: iterator.seal(),
     })
 }
 
 fn sequence(
+    kind: &str,
     request: &GetShardIterator,
     stream: &Stream,
     shard: &Shard,
 ) -> Result<SequenceNumber, ServiceError> {
     let Some(text) = &request.starting_sequence_number else {
-        let kind = &request.shard_iterator_type;
         let message = format!(
             "Must either specify a StartingSequenceNumber or another iterator type than {kind}."
         );
@@ -133,7 +138,7 @@ fn iterator(service: &Service, stream: &Stream, shard: u32, index: u64) -> Shard
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct GetRecords {
-    shard_iterator: String,
+    shard_iterator: Option<String>,
     limit: Option<i64>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
@@ -185,15 +190,16 @@ impl Serialize for Records<'_> {
 }
 
 pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: GetRecords = decode(&call.body)?;
+    let request: GetRecords = call.decode()?;
+    let text = required(request.shard_iterator, "shardIterator")?;
     let limit = limited(
         request.limit,
         "limit",
         limits::GET_RECORDS,
         limits::GET_RECORDS,
     )?;
-    let token = ShardIterator::open(&request.shard_iterator, &service.clock)
-        .map_err(|error| refuse_iterator(&error))?;
+    let token =
+        ShardIterator::open(&text, &service.clock).map_err(|error| refuse_iterator(&error))?;
     if let Some(arn) = &request.stream_arn
         && StreamName::new(None, Some(arn)).name()? != token.name
     {
@@ -226,7 +232,7 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
     let is_at_tip = page.next >= end;
     let is_at_end = is_at_tip && !shard.is_open();
     let now = service.clock.now();
-    encode(&RecordsAnswer {
+    call.encode(&RecordsAnswer {
         records: Records { page: &page, shard },
         next_shard_iterator: (!is_at_end)
             .then(|| iterator(service, &stream, shard.number, page.next).seal()),

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Service, StreamName, no_stream, refuse, shard_id};
+use super::{Call, Service, StreamName, no_stream, refuse, required, shard_id};
 use crate::hash_key::{self, HashKey};
 use crate::limits;
 use crate::sequence::SequenceNumber;
 use crate::store::{Append, Batch, Placed};
-use crate::wire::{Blob, ServiceError, Text, decode_borrowed, encode};
+use crate::wire::{Blob, Few, ServiceError, Text};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -17,10 +17,10 @@ struct PutRecord<'a> {
     #[serde(borrow, rename = "StreamARN")]
     stream_arn: Option<Text<'a>>,
     #[serde(borrow)]
-    partition_key: Text<'a>,
+    partition_key: Option<Text<'a>>,
     #[serde(borrow)]
     explicit_hash_key: Option<Text<'a>>,
-    data: Blob,
+    data: Option<Blob>,
     #[serde(borrow)]
     sequence_number_for_ordering: Option<Text<'a>>,
 }
@@ -33,17 +33,17 @@ struct PutRecords<'a> {
     #[serde(borrow, rename = "StreamARN")]
     stream_arn: Option<Text<'a>>,
     #[serde(borrow)]
-    records: Vec<Entry<'a>>,
+    records: Option<Few<Entry<'a>, { limits::PUT_RECORDS }>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry<'a> {
     #[serde(borrow)]
-    partition_key: Text<'a>,
+    partition_key: Option<Text<'a>>,
     #[serde(borrow)]
     explicit_hash_key: Option<Text<'a>>,
-    data: Blob,
+    data: Option<Blob>,
 }
 
 #[derive(Serialize)]
@@ -63,7 +63,9 @@ struct PutAnswer {
 /// Every record's number is above those before it in its shard, so `SequenceNumberForOrdering` asks for nothing more.
 pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
     let (stream, batch) = {
-        let request: PutRecord<'_> = decode_borrowed(&call.body)?;
+        let request: PutRecord<'_> = call.decode()?;
+        let key = required(request.partition_key, "partitionKey")?;
+        let data = required(request.data, "data")?;
         if let Some(after) = &request.sequence_number_for_ordering
             && after.0.parse::<SequenceNumber>().is_err()
         {
@@ -74,21 +76,15 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
             return Err(ServiceError::InvalidArgument(message));
         }
         let stream = name_of(request.stream_name.as_ref(), request.stream_arn.as_ref())?;
-        let mut batch =
-            Batch::with_capacity(1, request.data.0.len() + request.partition_key.0.len());
-        push(
-            &mut batch,
-            &request.partition_key,
-            request.explicit_hash_key.as_ref(),
-            &request.data,
-        )?;
+        let mut batch = Batch::with_capacity(1, data.0.len() + key.0.len());
+        push(&mut batch, &key, request.explicit_hash_key.as_ref(), &data)?;
         (stream, batch)
     };
     let placed = append(service, stream, batch).await?;
     let first = placed
         .first()
         .ok_or_else(|| ServiceError::Internal("a record without a place".into()))?;
-    encode(&Put {
+    call.encode(&Put {
         shard_id: shard_id(first.shard),
         sequence_number: first.sequence,
     })
@@ -96,26 +92,25 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
 
 pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
     let (stream, batch) = {
-        let request: PutRecords<'_> = decode_borrowed(&call.body)?;
+        let request: PutRecords<'_> = call.decode()?;
         let stream = name_of(request.stream_name.as_ref(), request.stream_arn.as_ref())?;
-        check_count(request.records.len())?;
-        let bytes: usize = request
-            .records
-            .iter()
-            .map(|r| r.data.0.len() + r.partition_key.0.len())
-            .sum();
+        let Few { items, count } = required(request.records, "records")?;
+        check_count(count)?;
+        let mut bytes = 0;
+        let mut records = Vec::with_capacity(items.len());
+        for entry in items {
+            let key = required(entry.partition_key, "records.1.member.partitionKey")?;
+            let data = required(entry.data, "records.1.member.data")?;
+            bytes += data.0.len() + key.0.len();
+            records.push((key, entry.explicit_hash_key, data));
+        }
         if bytes > limits::PUT_BYTES {
             let message = format!("Records size exceeds {} MB limit", limits::PUT_BYTES >> 20);
             return Err(ServiceError::InvalidArgument(message));
         }
-        let mut batch = Batch::with_capacity(request.records.len(), bytes);
-        for entry in &request.records {
-            push(
-                &mut batch,
-                &entry.partition_key,
-                entry.explicit_hash_key.as_ref(),
-                &entry.data,
-            )?;
+        let mut batch = Batch::with_capacity(records.len(), bytes);
+        for (key, explicit, data) in &records {
+            push(&mut batch, key, explicit.as_ref(), data)?;
         }
         (stream, batch)
     };
@@ -124,7 +119,7 @@ pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8
         shard_id: shard_id(p.shard),
         sequence_number: p.sequence,
     };
-    encode(&PutAnswer {
+    call.encode(&PutAnswer {
         failed_record_count: 0,
         records: placed.iter().map(record).collect(),
     })

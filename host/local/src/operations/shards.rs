@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Service, StreamName, limited, no_stream, shard_id, shard_number};
+use super::{Call, Service, StreamName, limited, no_stream, required, shard_id, shard_number};
 use crate::clock::Millis;
 use crate::limits;
 use crate::sequence::SequenceNumber;
 use crate::store::{Shard, Stream};
-use crate::token::{ListingToken, Token, TokenError};
-use crate::wire::{ServiceError, Timestamp, decode, encode};
+use crate::token::{ListingToken, Token};
+use crate::wire::{ServiceError, Timestamp};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -108,17 +108,17 @@ impl ShardFilter {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct FilterAsked {
-    r#type: String,
+    r#type: Option<String>,
     shard_id: Option<String>,
     timestamp: Option<Timestamp>,
 }
 
 impl FilterAsked {
     fn resolve(self) -> Result<ShardFilter, ServiceError> {
+        let kind = required(self.r#type, "shardFilter.type")?;
         let missing = |what: &str| {
             ServiceError::InvalidArgument(format!(
-                "ShardFilter of type {} has to have a {what}.",
-                self.r#type
+                "ShardFilter of type {kind} has to have a {what}."
             ))
         };
         let at = || {
@@ -126,7 +126,7 @@ impl FilterAsked {
                 .map(|t| t.0)
                 .ok_or_else(|| missing("Timestamp"))
         };
-        match self.r#type.as_str() {
+        match kind.as_str() {
             "AFTER_SHARD_ID" => Ok(ShardFilter::AfterShard(shard_number(
                 self.shard_id.as_deref().ok_or_else(|| missing("ShardId"))?,
             )?)),
@@ -173,7 +173,7 @@ struct Listing {
 }
 
 pub(super) fn list(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: ListShards = decode(&call.body)?;
+    let request: ListShards = call.decode()?;
     let most = limited(
         request.max_results,
         "maxResults",
@@ -206,7 +206,7 @@ pub(super) fn list(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceErr
         ),
         _ => None,
     };
-    encode(&ListAnswer {
+    call.encode(&ListAnswer {
         shards: page
             .into_iter()
             .map(|shard| ShardShown::new(shard))
@@ -258,12 +258,8 @@ fn begin(service: &Service, request: ListShards) -> Result<Listing, ServiceError
             )));
         }
     }
-    let token = ListingToken::open(token, &service.clock).map_err(|error| match error {
-        TokenError::Invalid => ServiceError::InvalidArgument("Invalid NextToken.".into()),
-        TokenError::Expired { .. } => {
-            ServiceError::ExpiredNextToken("The NextToken has expired.".into())
-        }
-    })?;
+    let token = ListingToken::open(token, &service.clock)
+        .map_err(|error| super::refuse_next_token(&error))?;
     let stream = service
         .store
         .streams()

@@ -1,38 +1,49 @@
-//! Streams themselves: making, deleting, listing, describing, retention.
+//! Streams themselves: making, deleting, listing, describing, and the account's limits.
 
 use serde::{Deserialize, Serialize};
 
+use super::constraints::one_of;
 use super::shards::ShardShown;
+use super::tags::{TagsAsked, check_tags};
 use super::{
-    Call, NamesStream, Service, StreamName, check_name, limited, no_stream, refuse, shard_number,
-    stream_arn,
+    Call, NamesStream, Service, StreamName, check_name, limited, required, shard_number, stream_arn,
 };
 use crate::limits;
 use crate::store::{Change, Stream};
-use crate::wire::{ServiceError, Timestamp, decode, encode};
+use crate::wire::{ServiceError, Timestamp};
 
 /// Shards that an on-demand stream starts with, as the service has it.
 const ON_DEMAND_SHARDS: u32 = 4;
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum StreamMode {
-    Provisioned,
-    OnDemand,
-}
+const PROVISIONED: &str = "PROVISIONED";
+const ON_DEMAND: &str = "ON_DEMAND";
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct StreamModeDetails {
-    stream_mode: StreamMode,
+struct ModeAsked {
+    stream_mode: Option<String>,
 }
 
-impl StreamModeDetails {
+impl ModeAsked {
+    fn is_on_demand(self) -> Result<bool, ServiceError> {
+        let field = "streamModeDetails.streamMode";
+        let mode = required(self.stream_mode, field)?;
+        Ok(one_of(&mode, field, &[PROVISIONED, ON_DEMAND])? == ON_DEMAND)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ModeShown {
+    stream_mode: &'static str,
+}
+
+impl ModeShown {
     fn of(stream: &Stream) -> Self {
         let stream_mode = if stream.on_demand {
-            StreamMode::OnDemand
+            ON_DEMAND
         } else {
-            StreamMode::Provisioned
+            PROVISIONED
         };
         Self { stream_mode }
     }
@@ -41,21 +52,24 @@ impl StreamModeDetails {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Create {
-    stream_name: String,
+    stream_name: Option<String>,
     shard_count: Option<i64>,
-    stream_mode_details: Option<StreamModeDetails>,
+    stream_mode_details: Option<ModeAsked>,
+    tags: Option<TagsAsked>,
 }
 
 pub(super) async fn create(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: Create = decode(&call.body)?;
-    check_name(&request.stream_name)?;
-    let on_demand = matches!(
-        request.stream_mode_details,
-        Some(StreamModeDetails {
-            stream_mode: StreamMode::OnDemand
-        })
-    );
+    let request: Create = call.decode()?;
+    let name = required(request.stream_name, "streamName")?;
+    check_name(&name, "streamName")?;
+    let mode = request.stream_mode_details.map(ModeAsked::is_on_demand);
+    let on_demand = mode.transpose()?.unwrap_or(false);
     let shards = match request.shard_count {
+        Some(count) if count < 1 => {
+            let rule = "Member must have value greater than or equal to 1";
+            let count = count.to_string();
+            return Err(ServiceError::constraint(&count, "shardCount", rule));
+        }
         None if on_demand => ON_DEMAND_SHARDS,
         None => {
             return Err(ServiceError::InvalidArgument(
@@ -67,42 +81,79 @@ pub(super) async fn create(service: &Service, call: &Call) -> Result<Vec<u8>, Se
                 "ShardCount must not be given for an on-demand stream.".into(),
             ));
         }
-        Some(count) if count < 1 => {
-            let rule = "Member must have value greater than or equal to 1";
-            return Err(ServiceError::constraint(
-                &count.to_string(),
-                "shardCount",
-                rule,
-            ));
-        }
         Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
     };
-    let name = request.stream_name;
     let change = Change::Create {
         name: name.clone(),
         shards,
         on_demand,
+        tags: request
+            .tags
+            .map(check_tags)
+            .transpose()?
+            .unwrap_or_default(),
     };
-    service
-        .store
-        .change(change)
-        .await
-        .map_err(|error| refuse(error, &name))?;
+    service.change(&name, change).await?;
     Ok(super::nothing())
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Delete {
+    enforce_consumer_deletion: Option<bool>,
+}
+
 pub(super) async fn delete(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: NamesStream = decode(&call.body)?;
-    let stream = request.stream().find(service)?;
+    let request: Delete = call.decode()?;
+    let stream = call.decode::<NamesStream>()?.stream().find(service)?;
     let change = Change::Delete {
         name: stream.name.clone(),
+        forced: request.enforce_consumer_deletion == Some(true),
     };
-    service
-        .store
-        .change(change)
-        .await
-        .map_err(|error| refuse(error, &stream.name))?;
+    service.change(&stream.name, change).await?;
     Ok(super::nothing())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateMode {
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+    stream_mode_details: Option<ModeAsked>,
+}
+
+pub(super) async fn update_mode(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
+    let request: UpdateMode = call.decode()?;
+    let arn = required(request.stream_arn, "streamARN")?;
+    let mode = required(request.stream_mode_details, "streamModeDetails")?;
+    let on_demand = mode.is_on_demand()?;
+    let stream = StreamName::new(None, Some(&arn)).find(service)?;
+    let change = Change::Mode {
+        stream: stream.name.clone(),
+        on_demand,
+    };
+    service.change(&stream.name, change).await?;
+    Ok(super::nothing())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LimitsAnswer {
+    shard_limit: usize,
+    open_shard_count: usize,
+    on_demand_stream_count: usize,
+    on_demand_stream_count_limit: usize,
+}
+
+/// The bounds of this endpoint, which are the only limits of its one account.
+pub(super) fn describe_limits(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
+    let streams = service.store.streams().all();
+    call.encode(&LimitsAnswer {
+        shard_limit: limits::SHARDS,
+        open_shard_count: streams.iter().map(|s| s.open_shards().count()).sum(),
+        on_demand_stream_count: streams.iter().filter(|s| s.on_demand).count(),
+        on_demand_stream_count_limit: limits::STREAMS,
+    })
 }
 
 #[derive(Deserialize)]
@@ -132,14 +183,14 @@ struct Summary {
     #[serde(rename = "StreamStatus")]
     status: &'static str,
     #[serde(rename = "StreamModeDetails")]
-    mode_details: StreamModeDetails,
+    mode_details: ModeShown,
     #[serde(rename = "StreamCreationTimestamp")]
     creation_timestamp: Timestamp,
 }
 
 /// The token is the last name that was given: names are in order.
 pub(super) fn list(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: List = decode(&call.body)?;
+    let request: List = call.decode()?;
     let most = limited(
         request.limit,
         "limit",
@@ -154,7 +205,7 @@ pub(super) fn list(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceErr
         .peekable();
     let page: Vec<_> = rest.by_ref().take(most).collect();
     let has_more_streams = rest.peek().is_some();
-    encode(&ListAnswer {
+    call.encode(&ListAnswer {
         stream_names: page.iter().map(|s| s.name.clone()).collect(),
         next_token: page
             .last()
@@ -173,7 +224,7 @@ fn summary(stream: &Stream, region: &str) -> Summary {
         name: stream.name.clone(),
         arn: stream_arn(region, &stream.name),
         status: ACTIVE,
-        mode_details: StreamModeDetails::of(stream),
+        mode_details: ModeShown::of(stream),
         creation_timestamp: Timestamp(stream.created_ms),
     }
 }
@@ -244,7 +295,7 @@ struct DescribeAnswer {
 }
 
 pub(super) fn describe(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: Describe = decode(&call.body)?;
+    let request: Describe = call.decode()?;
     let most = limited(
         request.limit,
         "limit",
@@ -275,7 +326,7 @@ pub(super) fn describe(service: &Service, call: &Call) -> Result<Vec<u8>, Servic
         shards,
         has_more_shards: rest.peek().is_some(),
     };
-    encode(&DescribeAnswer {
+    call.encode(&DescribeAnswer {
         stream_description: description(&stream, &call.region, listed),
     })
 }
@@ -287,78 +338,13 @@ struct DescribeSummaryAnswer {
 }
 
 pub(super) fn describe_summary(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let request: NamesStream = decode(&call.body)?;
+    let request: NamesStream = call.decode()?;
     let stream = request.stream().find(service)?;
     let counted = ShardsDescribed::Counted {
         open_shard_count: stream.open_shards().count(),
-        consumer_count: 0,
+        consumer_count: stream.settings.consumers.len(),
     };
-    encode(&DescribeSummaryAnswer {
+    call.encode(&DescribeSummaryAnswer {
         stream_description_summary: description(&stream, &call.region, counted),
     })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Retain {
-    stream_name: Option<String>,
-    #[serde(rename = "StreamARN")]
-    stream_arn: Option<String>,
-    retention_period_hours: i64,
-}
-
-pub(super) async fn increase_retention(
-    service: &Service,
-    call: &Call,
-) -> Result<Vec<u8>, ServiceError> {
-    retain(service, call, |hours, current| hours >= current).await
-}
-
-pub(super) async fn decrease_retention(
-    service: &Service,
-    call: &Call,
-) -> Result<Vec<u8>, ServiceError> {
-    retain(service, call, |hours, current| hours <= current).await
-}
-
-async fn retain(
-    service: &Service,
-    call: &Call,
-    is_right_way: impl Fn(u32, u32) -> bool,
-) -> Result<Vec<u8>, ServiceError> {
-    let request: Retain = decode(&call.body)?;
-    let name = StreamName::new(
-        request.stream_name.as_deref(),
-        request.stream_arn.as_deref(),
-    )
-    .name()?;
-    let stream = service
-        .store
-        .streams()
-        .get(name)
-        .ok_or_else(|| no_stream(name))?;
-    let asked = request.retention_period_hours;
-    let hours = u32::try_from(asked).ok().filter(|hours| limits::RETENTION_HOURS.contains(hours)).ok_or_else(|| {
-        let (least, most) = (limits::RETENTION_HOURS.start(), limits::RETENTION_HOURS.end());
-        let message = format!("Retention period has to be from {least} to {most} hours. Specified value was {asked}");
-        ServiceError::InvalidArgument(message)
-    })?;
-    if !is_right_way(hours, stream.retention_hours) {
-        let current = stream.retention_hours;
-        let message = format!(
-            "{} from {current} hours to {hours} is the other way round.",
-            call.operation
-        );
-        return Err(ServiceError::InvalidArgument(message));
-    }
-    let change = Change::Retain {
-        stream: stream.name.clone(),
-        hours,
-    };
-    service
-        .store
-        .change(change)
-        .await
-        .map_err(|error| refuse(error, &stream.name))?;
-    Ok(super::nothing())
 }

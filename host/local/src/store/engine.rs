@@ -1,7 +1,7 @@
 //! The one place that writes: applies what it is told, one transaction at a time.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
@@ -9,52 +9,13 @@ use super::StoreError;
 use super::block::Batch;
 use super::load;
 use super::read::{Span, first_since};
+use super::settings::{Edit, Settings, SettingsError, Tags};
 use super::state::{Routes, Shard, Stream};
+use super::streams::Streams;
 use crate::clock::{Clock, Millis};
 use crate::hash_key::HashKey;
 use crate::limits;
 use crate::sequence::SequenceNumber;
-
-/// The streams as of the last commit, by name.
-#[derive(Debug, Default)]
-pub(crate) struct Streams(RwLock<BTreeMap<String, Arc<Stream>>>);
-
-impl Streams {
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Stream>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Stream>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
-    }
-
-    fn put(&self, stream: Stream) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(stream.name.clone(), Arc::new(stream));
-    }
-
-    fn remove(&self, name: &str) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
-    }
-
-    fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
-    }
-}
 
 /// Records for one stream.
 #[derive(Debug)]
@@ -77,9 +38,12 @@ pub(crate) enum Change {
         name: String,
         shards: u32,
         on_demand: bool,
+        tags: Tags,
     },
     Delete {
         name: String,
+        /// Also one that has consumers.
+        forced: bool,
     },
     Split {
         stream: String,
@@ -99,6 +63,14 @@ pub(crate) enum Change {
         stream: String,
         hours: u32,
     },
+    Mode {
+        stream: String,
+        on_demand: bool,
+    },
+    Edit {
+        stream: String,
+        edit: Edit,
+    },
 }
 
 /// Owns the writing connection. Memory changes only after the commit that says the same.
@@ -111,7 +83,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(connection: Connection, clock: Clock) -> Result<Self, StoreError> {
-        let streams = Arc::new(Streams(RwLock::new(load::load(&connection)?)));
+        let streams = Arc::new(Streams::new(load::load(&connection)?));
         Ok(Self {
             connection,
             streams,
@@ -179,8 +151,9 @@ impl Engine {
                 name,
                 shards,
                 on_demand,
-            } => self.create(name, shards, on_demand, now),
-            Change::Delete { name } => self.delete(&name),
+                tags,
+            } => self.create(name, shards, on_demand, tags, now),
+            Change::Delete { name, forced } => self.delete(&name, forced),
             Change::Split { stream, shard, key } => {
                 self.reshape(&stream, |s| Ok(s.split(shard, key, now)?))
             }
@@ -203,6 +176,18 @@ impl Engine {
                 })?;
                 self.trim()
             }
+            Change::Mode { stream, on_demand } => self.reshape(&stream, |s| {
+                Ok(Stream {
+                    on_demand,
+                    ..s.clone()
+                })
+            }),
+            Change::Edit { stream, edit } => self.reshape(&stream, |s| {
+                Ok(Stream {
+                    settings: Arc::new(s.settings.edited(edit, now)?),
+                    ..s.clone()
+                })
+            }),
         }
     }
 
@@ -211,6 +196,7 @@ impl Engine {
         name: String,
         shards: u32,
         on_demand: bool,
+        tags: Tags,
         now: Millis,
     ) -> Result<(), StoreError> {
         if self.streams.get(&name).is_some() {
@@ -220,12 +206,20 @@ impl Engine {
             return Err(StoreError::TooManyShardsOrStreams);
         }
         let retention_hours = *limits::RETENTION_HOURS.start();
+        let settings = Settings::default().edited(Edit::Tag { on: None, tags }, now)?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute(
-            "INSERT INTO streams (name, created_ms, retention_hours, on_demand) VALUES (?1, ?2, ?3, ?4)",
-            params![name, now, retention_hours, on_demand],
+            "INSERT INTO streams (name, created_ms, retention_hours, on_demand, settings)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                name,
+                now,
+                retention_hours,
+                on_demand,
+                load::settings_text(&settings)?
+            ],
         )?;
         let id = transaction.last_insert_rowid();
         let shards = Stream::first_shards(shards, now);
@@ -235,6 +229,7 @@ impl Engine {
             created_ms: now,
             retention_hours,
             on_demand,
+            settings: Arc::new(settings),
             shards,
         };
         load::save_shards(&transaction, &[], &stream)?;
@@ -243,8 +238,11 @@ impl Engine {
         Ok(())
     }
 
-    fn delete(&mut self, name: &str) -> Result<(), StoreError> {
+    fn delete(&mut self, name: &str, forced: bool) -> Result<(), StoreError> {
         let stream = self.stream(name)?;
+        if !forced && !stream.settings.consumers.is_empty() {
+            return Err(SettingsError::HasConsumers.into());
+        }
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
+use super::settings::Settings;
 use super::state::{Shard, Stream, Tail};
 use crate::hash_key::{HashKey, HashRange};
 
 /// All streams as they were last committed.
 pub(super) fn load(connection: &Connection) -> Result<BTreeMap<String, Arc<Stream>>, StoreError> {
-    let mut statement = connection
-        .prepare("SELECT id, name, created_ms, retention_hours, on_demand FROM streams")?;
+    let mut statement = connection.prepare(
+        "SELECT id, name, created_ms, retention_hours, on_demand, settings FROM streams",
+    )?;
     let streams = statement.query_map([], |row| {
         Ok(Stream {
             id: row.get(0)?,
@@ -20,6 +23,7 @@ pub(super) fn load(connection: &Connection) -> Result<BTreeMap<String, Arc<Strea
             created_ms: row.get(2)?,
             retention_hours: row.get(3)?,
             on_demand: row.get(4)?,
+            settings: Arc::new(settings(row, 5)?),
             shards: Vec::new(),
         })
     })?;
@@ -63,11 +67,31 @@ fn hash_key(row: &Row<'_>, column: usize) -> rusqlite::Result<HashKey> {
     row.get::<_, [u8; 16]>(column).map(HashKey::from_be_bytes)
 }
 
+fn settings(row: &Row<'_>, column: usize) -> rusqlite::Result<Settings> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    })
+}
+
+/// A stream's settings as its row has them.
+pub(super) fn settings_text(settings: &Settings) -> rusqlite::Result<String> {
+    serde_json::to_string(settings)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
 /// Writes a stream's own row.
 pub(super) fn save_stream(connection: &Connection, stream: &Stream) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE streams SET retention_hours = ?2, on_demand = ?3 WHERE id = ?1")?
-        .execute(params![stream.id, stream.retention_hours, stream.on_demand])?;
+        .prepare_cached(
+            "UPDATE streams SET retention_hours = ?2, on_demand = ?3, settings = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            stream.id,
+            stream.retention_hours,
+            stream.on_demand,
+            settings_text(&stream.settings)?,
+        ])?;
     Ok(())
 }
 

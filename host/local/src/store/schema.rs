@@ -10,7 +10,11 @@ use crate::endpoint::SyncMode;
 use crate::limits;
 
 /// Raised with every change of the tables.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// Makes a version's tables those of the next one. A column's place is its last, so that a database is the same
+/// whichever version made it.
+const FROM_1: &str = "ALTER TABLE streams ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';";
 
 /// Positions are indices from 1 within a shard. A block's rowid rises with time, so appends go to the end of the table.
 const TABLES: &str = "
@@ -19,7 +23,8 @@ const TABLES: &str = "
         name TEXT NOT NULL UNIQUE,
         created_ms INTEGER NOT NULL,
         retention_hours INTEGER NOT NULL,
-        on_demand INTEGER NOT NULL
+        on_demand INTEGER NOT NULL,
+        settings TEXT NOT NULL DEFAULT '{}'
     ) STRICT;
     CREATE TABLE shards (
         stream INTEGER NOT NULL,
@@ -73,6 +78,11 @@ pub(super) fn open_writer(path: &Path, sync: SyncMode) -> Result<Connection, Sto
         0 => {
             connection.execute_batch(&format!(
                 "BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))?;
+        }
+        1 => {
+            connection.execute_batch(&format!(
+                "BEGIN; {FROM_1} PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
         }
         VERSION => {}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::settings::Settings;
 use crate::clock::Millis;
 use crate::hash_key::{HashKey, HashRange};
 use crate::sequence::{LAST_INDEX, SequenceNumber};
@@ -16,6 +17,7 @@ pub(crate) struct Stream {
     pub(crate) created_ms: Millis,
     pub(crate) retention_hours: u32,
     pub(crate) on_demand: bool,
+    pub(crate) settings: Arc<Settings>,
     /// By number, rising. Closed ones stay until their retention has passed.
     pub(crate) shards: Vec<Arc<Shard>>,
 }

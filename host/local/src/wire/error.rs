@@ -3,6 +3,9 @@
 use serde::Serialize;
 use thiserror::Error;
 
+use super::Encoding;
+use crate::limits;
+
 /// An error as the service answers it: a type that clients match, and a message for people.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum ServiceError {
@@ -69,19 +72,26 @@ impl ServiceError {
     }
 
     /// The body of the answer.
-    pub(crate) fn body(&self) -> Vec<u8> {
-        let message = self.to_string();
-        serde_json::to_vec(&Body {
+    pub(crate) fn body(&self, encoding: Encoding) -> Vec<u8> {
+        let body = Body {
             kind: self.kind(),
-            message: &message,
-        })
-        .unwrap_or_default()
+            message: &self.to_string(),
+        };
+        encoding.encode(&body).unwrap_or_default()
     }
 
     /// One field that breaks a constraint of the service's model, in the service's words.
     pub(crate) fn constraint(value: &str, field: &str, constraint: &str) -> Self {
+        let shown: String = value.chars().take(limits::VALUE_CHARS).collect();
         Self::Validation(format!(
-            "1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"
+            "1 validation error detected: Value '{shown}' at '{field}' failed to satisfy constraint: {constraint}"
+        ))
+    }
+
+    /// A field that has to be there and is not.
+    pub(crate) fn missing(field: &str) -> Self {
+        Self::Validation(format!(
+            "1 validation error detected: Value null at '{field}' failed to satisfy constraint: Member must not be null"
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! boto3 against the endpoint: `tests/boto3/check.py` has what must hold.
+//! boto3 against the endpoint: `tests/conformance` has what must hold for any Kinesis, `tests/boto3` what is ours.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,20 +17,25 @@ fn python() -> PathBuf {
         .unwrap_or_else(|| "python3".into())
 }
 
-#[test]
-fn boto3_finds_a_kinesis_and_a_dynamodb() {
+/// Runs a script of `tests` against an endpoint of its own.
+fn holds(script: &str) {
     let folder = tempfile::tempdir().unwrap();
     let python = python();
-    let has_boto3 = Command::new(&python).args(["-c", "import boto3"]).output();
+    let has_boto3 = Command::new(&python)
+        .args(["-c", "import boto3, aws_kinesis_agg, cbor2"])
+        .output();
     assert!(
         has_boto3.is_ok_and(|o| o.status.success()),
-        "{} has no boto3; run `.ci/test --install`, or `python3 -m venv .venv && .venv/bin/pip install boto3`",
+        "{} has no boto3; run `.ci/test --install`, or `python3 -m venv .venv && .venv/bin/pip install boto3 aws-kinesis-agg cbor2`",
         python.display()
     );
     let endpoint = Endpoint::new(folder.path()).serve().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boto3/check.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(script);
     let output = Command::new(&python)
-        .args([script, &endpoint.url()])
+        .arg(script)
+        .arg(endpoint.url())
         .output()
         .unwrap();
     let (said, complained) = (
@@ -38,4 +43,14 @@ fn boto3_finds_a_kinesis_and_a_dynamodb() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{said}\n{complained}");
+}
+
+#[test]
+fn boto3_finds_all_of_kinesis() {
+    holds("conformance/conformance.py");
+}
+
+#[test]
+fn boto3_finds_a_dynamodb_and_a_clock() {
+    holds("boto3/check.py");
 }

@@ -18,6 +18,13 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// An answer as it came.
+pub(crate) struct Raw {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
 impl Answer {
     /// The service's name of the error, if it is one.
     pub(crate) fn kind(&self) -> &str {
@@ -98,6 +105,12 @@ impl Client {
 
     /// Sends a request whose head lacks only host and length.
     pub(crate) fn send(&mut self, head: &str, body: &[u8]) -> io::Result<Answer> {
+        let Raw { status, body, .. } = self.send_raw(head, body)?;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Ok(Answer { status, body })
+    }
+
+    pub(crate) fn send_raw(&mut self, head: &str, body: &[u8]) -> io::Result<Raw> {
         let result = self.exchange(head, body);
         if result.is_err() {
             self.connection = None;
@@ -105,7 +118,7 @@ impl Client {
         result
     }
 
-    fn exchange(&mut self, head: &str, body: &[u8]) -> io::Result<Answer> {
+    fn exchange(&mut self, head: &str, body: &[u8]) -> io::Result<Raw> {
         let mut connection = if let Some(connection) = self.connection.take() {
             connection
         } else {
@@ -128,7 +141,7 @@ impl Client {
     }
 }
 
-fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
+fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Raw> {
     let mut line = String::new();
     let mut next_line = |connection: &mut BufReader<TcpStream>| {
         line.clear();
@@ -142,7 +155,7 @@ fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
         .nth(1)
         .and_then(|s| s.parse().ok())
         .unwrap();
-    let mut length = 0;
+    let (mut length, mut content_type) = (0, String::new());
     loop {
         let header = next_line(connection)?;
         if header.is_empty() {
@@ -151,12 +164,16 @@ fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
         if let Some(value) = header.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
+        if let Some(value) = header.strip_prefix("content-type:") {
+            value.trim().clone_into(&mut content_type);
+        }
     }
     let mut body = vec![0; length];
     connection.read_exact(&mut body)?;
-    Ok(Answer {
+    Ok(Raw {
         status,
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        content_type,
+        body,
     })
 }
 

@@ -7,5 +7,6 @@
 
 mod boto3;
 mod client;
+mod fuzz;
 mod protocol;
 mod sharing;

@@ -45,7 +45,7 @@ fn requests_that_are_none_are_refused_in_the_services_words() {
     client.refused(
         "CreateStream",
         &json!({"ShardCount": 1}),
-        "SerializationException",
+        "ValidationException",
     );
     client.refused(
         "CreateStream",
