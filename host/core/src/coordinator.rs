@@ -195,10 +195,7 @@ impl Coordinator {
         let chores = [&self.ensuring, &self.listing, &self.sync];
         let chores = chores.into_iter().filter_map(Chore::deadline);
         let takes = self.taking.values().filter_map(|taking| taking.again_at);
-        let creates = self
-            .creating
-            .values()
-            .filter_map(|creating| creating.again_at);
+        let creates = self.next_create();
         let kept = self.held.iter();
         let kept = kept.filter(|(shard, _)| !self.deleting.contains(*shard));
         let keepers = kept.filter_map(|(_, holding)| holding.next_deadline());

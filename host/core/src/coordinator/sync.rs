@@ -31,7 +31,7 @@ pub(super) struct Creating {
     is_out: bool,
     failures: u32,
     /// When to ask, unless the question is out.
-    pub(super) again_at: Option<Instant>,
+    again_at: Option<Instant>,
 }
 
 impl Coordinator {
@@ -131,22 +131,37 @@ impl Coordinator {
             });
     }
 
-    /// Asks for the rows that are due, a parent's before its children's: a crash in between must not leave a child whose
-    /// parents look as if they had been finished long ago.
-    pub(super) fn send_creates(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
-        let out = self.creating.values().filter(|row| row.is_out).count();
-        let is_due = |row: &Creating| row.again_at.is_some_and(|at| at <= now);
-        let due: Vec<ShardId> = self
-            .creating
+    /// The rows that can be asked for, in whatever time: a parent's before its children's, since a crash in between must
+    /// not leave a child whose parents look as if they had been finished long ago. None, as long as too many are out.
+    fn creatable(&self) -> impl Iterator<Item = &Creating> {
+        let is_full = self.room_for_creates() == 0;
+        let waits_for_parent = |row: &Creating| {
+            let mut parents = row.lease.parents.iter();
+            parents.any(|parent| self.creating.contains_key(parent))
+        };
+        self.creating
             .values()
-            .filter(|row| is_due(row))
-            .filter(|row| {
-                let mut parents = row.lease.parents.iter();
-                !parents.any(|parent| self.creating.contains_key(parent))
-            })
-            .take(LEASE_CALLS_AT_ONCE.saturating_sub(out))
-            .map(|row| row.lease.shard.clone())
-            .collect();
+            .filter(move |row| !is_full && !row.is_out && !waits_for_parent(row))
+    }
+
+    fn room_for_creates(&self) -> usize {
+        let out = self.creating.values().filter(|row| row.is_out).count();
+        LEASE_CALLS_AT_ONCE.saturating_sub(out)
+    }
+
+    /// When the next row is to be asked for.
+    pub(super) fn next_create(&self) -> Option<Instant> {
+        self.creatable().filter_map(|row| row.again_at).min()
+    }
+
+    /// Asks for the rows that are due.
+    pub(super) fn send_creates(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
+        let is_due = |row: &&Creating| row.again_at.is_some_and(|at| at <= now);
+        let due = self
+            .creatable()
+            .filter(is_due)
+            .take(self.room_for_creates());
+        let due: Vec<ShardId> = due.map(|row| row.lease.shard.clone()).collect();
         for shard in due {
             if let Some(row) = self.creating.get_mut(&shard) {
                 row.is_out = true;

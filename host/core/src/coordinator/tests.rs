@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+mod creating;
 mod sharing;
 
 use super::*;
