@@ -67,7 +67,7 @@ pub use shard::{
     parents_are_done,
 };
 pub use shard_sync::{
-    AtShardEnd, ShardSyncError, children_in_listing, first_leases, gone_shards,
+    AtShardEnd, Cover, ShardSyncError, children_in_listing, cover, first_leases, gone_shards,
     leases_at_shard_end, missing_leases,
 };
 pub use time::Instant;

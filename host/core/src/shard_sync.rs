@@ -243,20 +243,23 @@ fn check_cover<'a>(shards: impl IntoIterator<Item = &'a Shard>) -> Result<(), Sh
 
 /// Whether some ranges take every hash key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cover {
+pub enum Cover {
+    /// They do.
     Whole,
     /// Nobody takes the keys from one to the other. It is the lowest such hole.
     Hole {
+        /// The first.
         from: u128,
+        /// The last.
         to: u128,
     },
     /// A range is not known.
     Unknown,
 }
 
-/// Overlaps are no fault: leases are per shard, so no record is read twice for them, and a listing wider than asked for has
+/// Whether these ranges take every hash key. Overlaps are no fault: leases are per shard, so no record is read twice for them, and a listing wider than asked for has
 /// parents beside their children.
-pub(crate) fn cover(ranges: impl IntoIterator<Item = Option<HashRange>>) -> Cover {
+pub fn cover(ranges: impl IntoIterator<Item = Option<HashRange>>) -> Cover {
     let Some(mut ranges) = ranges.into_iter().collect::<Option<Vec<_>>>() else {
         return Cover::Unknown;
     };

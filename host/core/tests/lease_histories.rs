@@ -12,6 +12,8 @@
 
 #[path = "lease_histories/checks.rs"]
 mod checks;
+#[path = "lease_histories/consumers.rs"]
+mod consumers;
 #[path = "lease_histories/process.rs"]
 mod process;
 #[path = "lease_histories/table.rs"]
@@ -179,6 +181,21 @@ fn workers_that_start_at_once_share_out_evenly() {
     for shards in [1, 5, 6, 7, 16, 40] {
         is_shared_out(&World::new(many_shards(shards), &workers), shards);
     }
+}
+
+#[test]
+fn more_shards_than_calls_at_once_are_shared_out_by_those_who_come() {
+    let mut world = World::new(many_shards(70), &[("w1", 0), ("w2", 10)]);
+    world.run_undisturbed(FAILOVER * 2);
+    world.start(shardwright_core::WorkerId::new("w3"), -10);
+    world.run_undisturbed(FAILOVER * 6);
+    let shares = world.shares();
+    assert_eq!(shares.iter().sum::<usize>(), 70, "{shares:?}");
+    assert!(
+        shares.iter().all(|share| (23..=24).contains(share)),
+        "{shares:?}"
+    );
+    assert_eq!(world.robberies, 0);
 }
 
 /// The lease of a living owner who never finishes goes to the one who asked for it, in the end.

@@ -18,8 +18,9 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 use shardwright_core::{
-    AtShardEnd, Checkpoint, InitialPosition, Lease, NewLease, Shard, ShardId, children_in_listing,
-    first_leases, leases_at_shard_end, missing_leases, parents_are_done,
+    AtShardEnd, Checkpoint, Cover, InitialPosition, Lease, NewLease, Shard, ShardId,
+    children_in_listing, cover, first_leases, leases_at_shard_end, missing_leases,
+    parents_are_done,
 };
 use world::{Epoch, Reshard, World};
 
@@ -269,6 +270,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 self.clean_up();
+                self.assert_no_hole();
             }
             assert_eq!(
                 blocked,
@@ -278,6 +280,16 @@ impl<'a> Run<'a> {
             );
         }
         self.check();
+    }
+
+    /// KCL: no reshard looks to its auditor like a hole in the rows, if none was there when they were made.
+    fn assert_no_hole(&self) {
+        let is_untrimmed = self.history.horizon == 0 && self.history.resumed_horizon == 0;
+        if is_untrimmed && !self.is_cut_short {
+            let unfinished = self.leases.values().filter(|lease| !lease.is_completed());
+            let cover = cover(unfinished.map(|lease| lease.hash_range));
+            assert_eq!(cover, Cover::Whole, "{:?}", self.history);
+        }
     }
 
     fn is_trimmed_later(&self) -> bool {

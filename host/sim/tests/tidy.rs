@@ -81,6 +81,10 @@ rules! {
     documents::links_lead_somewhere,
         ["docs/a.md" => "[b](b.md) [c](../README.md#c) [d](https://example.com) [e](#e)", "README.md" => ""]
         finds ["docs/a.md:1"];
+    documents::scenarios_have_their_tests,
+        ["docs/kcl-scenarios.md" => "| 1 | a | `a_lease_is_taken`, `a.rs` |\n| 2 | b | `a_lease_is_lost` |",
+         "host/src/a.rs" => "fn a_lease_is_taken() {}"]
+        finds ["docs/kcl-scenarios.md:2"];
     documents::invariants_are_defined_and_held,
         ["ARCHITECTURE.md" => "| CP-1 | a |\n| LE-1 | b |", "host/src/a.rs" => "// CP-1\n// CP-9"]
         finds ["ARCHITECTURE.md:2", "host/src/a.rs:2"];

@@ -1,24 +1,41 @@
 //! `shardwright leases`.
 
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use shardwright_core::pipeline::{Endpoint, Place};
 use shardwright_core::{Checkpoint, InitialPosition, Lease, ShardId, StartAt};
 
-use super::table::Table;
+use super::signals::Signals;
 use super::{CliError, Service, pipelines};
 use crate::app::App;
-use crate::ports::{ErrorKind, LeaseTable as _, StreamSource};
+use crate::ports::{ErrorKind, LeaseTable, StreamSource};
+
+mod fleet;
+
+use fleet::Counters;
+
+/// Between two looks at a table that is watched: each is one scan.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Of how many looks one finds out about the lags: each takes a read of every shard, of the five a second that there are.
+const LOOKS_PER_LAG: u32 = 10;
+
+/// What makes a terminal begin a new page.
+const NEW_PAGE: &str = "\x1b[H\x1b[J";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 LAG is how old the oldest record after the checkpoint is, as the stream tells it; it costs one read of one record a shard.
+GIVES and GETS count the leases that a worker is about to hand over, and that are about to be handed to it.
 
 Examples:
   shardwright leases pipeline.yaml
+  shardwright leases pipeline.yaml --watch
   shardwright leases orders --stream orders --region eu-west-1 --endpoint aws")]
 pub(super) struct Leases {
     /// A pipeline's file, or the name of a lease table.
@@ -27,6 +44,10 @@ pub(super) struct Leases {
     /// With a table's name: the stream, for the lag.
     #[arg(long)]
     stream: Option<String>,
+
+    /// Look again every second until SIGINT; a counter that stands still is shown so. Lags are found out every ten.
+    #[arg(long)]
+    watch: bool,
 
     #[command(flatten)]
     service: Service,
@@ -42,16 +63,32 @@ struct Subject {
 
 impl Leases {
     pub(super) fn run(self, mut app: App) -> Result<ExitCode, CliError> {
-        let mut subjects = self.subjects()?.into_iter();
-        let mut status = ExitCode::SUCCESS;
-        let first = subjects.next();
-        for (number, subject) in first.into_iter().chain(subjects).enumerate() {
-            if number > 0 {
-                println!();
-            }
-            status = show(&mut app, &subject)?;
+        let mut views = Vec::new();
+        for subject in self.subjects()? {
+            views.push(View::open(&mut app, subject)?);
         }
-        Ok(status)
+        app.io().block_on(async {
+            let listening = self.watch.then(Signals::listen).transpose();
+            let mut signals = listening.map_err(CliError::io("signals"))?;
+            for look in 0_u32.. {
+                let mut lines = Vec::new();
+                for view in &mut views {
+                    if !lines.is_empty() {
+                        lines.push(String::new());
+                    }
+                    lines.extend(view.look(look.is_multiple_of(LOOKS_PER_LAG)).await?);
+                }
+                print(&lines, self.watch, look)?;
+                let Some(signals) = &mut signals else {
+                    break;
+                };
+                tokio::select! {
+                    _ = signals.next() => break,
+                    () = tokio::time::sleep(WATCH_INTERVAL) => {}
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 
     fn subjects(&self) -> Result<Vec<Subject>, CliError> {
@@ -87,52 +124,87 @@ impl Leases {
     }
 }
 
-fn show(app: &mut App, subject: &Subject) -> Result<ExitCode, CliError> {
-    let table_target = app.target(&subject.table_place)?;
-    let stream_target = match &subject.stream {
-        Some((stream, place)) => Some((stream.clone(), app.target(place)?)),
-        None => None,
+/// One look: on a terminal that is watched in place of the last one, elsewhere after it.
+fn print(lines: &[String], is_watching: bool, look: u32) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let before = match look {
+        _ if is_watching && out.is_terminal() => NEW_PAGE,
+        0 => "",
+        _ => "\n",
     };
-    let app = &*app;
-    app.io().block_on(async {
-        let table = app
-            .clients()
-            .lease_table(&table_target, &subject.table)
-            .await?;
-        let mut leases = table.list().await.map_err(|error| match error.kind {
+    let text = format!("{before}{}\n", lines.join("\n"));
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(CliError::io("standard output"))
+}
+
+/// A table that is looked at, perhaps again and again.
+struct View {
+    name: String,
+    table: Box<dyn LeaseTable>,
+    source: Option<Box<dyn StreamSource>>,
+    start: InitialPosition,
+    counters: Counters,
+    lags: BTreeMap<ShardId, String>,
+}
+
+impl View {
+    fn open(app: &mut App, subject: Subject) -> Result<Self, CliError> {
+        let table_target = app.target(&subject.table_place)?;
+        let stream_target = match &subject.stream {
+            Some((stream, place)) => Some((stream.clone(), app.target(place)?)),
+            None => None,
+        };
+        let app = &*app;
+        app.io().block_on(async {
+            let clients = app.clients();
+            let table = clients.lease_table(&table_target, &subject.table).await?;
+            let source: Option<Box<dyn StreamSource>> = match &stream_target {
+                Some((stream, target)) => {
+                    Some(Box::new(clients.stream_source(target, stream).await?))
+                }
+                None => None,
+            };
+            Ok(Self {
+                name: subject.table,
+                table: Box::new(table),
+                source,
+                start: subject.start,
+                counters: Counters::default(),
+                lags: BTreeMap::new(),
+            })
+        })
+    }
+
+    async fn look(&mut self, with_lags: bool) -> Result<Vec<String>, CliError> {
+        let listed = self.table.list().await;
+        let mut leases = listed.map_err(|error| match error.kind {
             ErrorKind::NotFound => CliError::Other(format!(
                 "there is no lease table {}: no pipeline has run with it yet",
-                subject.table
+                self.name
             )),
             _ => error.into(),
         })?;
         leases.sort_by(|one, other| one.shard.cmp(&other.shard));
-        let source = match &stream_target {
-            Some((stream, target)) => Some(app.clients().stream_source(target, stream).await?),
-            None => None,
-        };
-        println!("leases in {}", subject.table);
-        let mut rows = Table::new(["SHARD", "OWNER", "COUNTER", "CHECKPOINT", "LAG"]);
-        for lease in &leases {
-            let lag = match &source {
-                Some(source) => lag(source, lease, subject.start).await,
-                None => "?".to_owned(),
-            };
-            rows.row([
-                lease.shard.to_string(),
-                lease
-                    .actual_owner()
-                    .map_or("-".to_owned(), ToString::to_string),
-                lease.counter.to_string(),
-                lease.checkpoint.to_string(),
-                lag,
-            ]);
+        let now = Instant::now();
+        self.counters.look(now, &leases);
+        if let Some(source) = &self.source
+            && with_lags
+        {
+            self.lags.clear();
+            for lease in &leases {
+                let lag = lag(source.as_ref(), lease, self.start).await;
+                self.lags.insert(lease.shard.clone(), lag);
+            }
         }
-        rows.print()
-    })
+        let mut lines = vec![format!("leases in {}", self.name)];
+        lines.extend(fleet::shards(&leases, &self.lags, &self.counters, now).lines());
+        lines.push(String::new());
+        lines.extend(fleet::workers(&leases).lines());
+        Ok(lines)
+    }
 }
 
-async fn lag(source: &impl StreamSource, lease: &Lease, initial: InitialPosition) -> String {
+async fn lag(source: &dyn StreamSource, lease: &Lease, initial: InitialPosition) -> String {
     let start = match (&lease.checkpoint, lease.checkpoint.start_at(initial)) {
         (Checkpoint::ShardEnd, _) => return "ended".to_owned(),
         (Checkpoint::At(position), _) => StartAt::AfterSequence(position.sequence.clone()),
@@ -148,7 +220,7 @@ async fn lag(source: &impl StreamSource, lease: &Lease, initial: InitialPosition
 
 /// Reads one record after the checkpoint and says how long it has been there, in milliseconds. Where nothing follows, the
 /// stream says how far behind its tip that is, which may be much in a shard with long pauses.
-async fn behind(source: &impl StreamSource, shard: &ShardId, start: &StartAt) -> Option<u64> {
+async fn behind(source: &dyn StreamSource, shard: &ShardId, start: &StartAt) -> Option<u64> {
     let iterator = source.iterator(shard, start).await.ok()?;
     let answer = source.read(&iterator, 1).await.ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;

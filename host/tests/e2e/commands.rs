@@ -39,8 +39,10 @@ fn produce_run_and_leases_work_together() {
         let mut lines = table.lines();
         assert_eq!(lines.next(), Some("leases in words"));
         let headings: Vec<&str> = lines.next()?.split_whitespace().collect();
-        assert_eq!(headings, ["SHARD", "OWNER", "COUNTER", "CHECKPOINT", "LAG"]);
+        let expected = ["SHARD", "OWNER", "COUNTER", "CHECKPOINT", "LAG", "NOTE"];
+        assert_eq!(headings, expected);
         let rows: Vec<Vec<&str>> = lines
+            .take_while(|line| !line.is_empty())
             .map(|line| line.split_whitespace().collect())
             .collect();
         let is_under_way =

@@ -208,7 +208,7 @@ fn a_release_waits_for_the_write_that_is_out_and_for_the_last_checkpoint() {
 }
 
 #[test]
-fn the_end_of_the_shard_is_the_last_write() {
+fn the_end_of_the_shard_is_the_last_checkpoint() {
     let mut kept = Kept::new();
     let children = vec![ShardId::from("b")];
     let ended = KeeperEvent::Ended {
@@ -221,6 +221,19 @@ fn the_end_of_the_shard_is_the_last_write() {
         [LeaseChange::Checkpoint { to, children }]
     );
     let effects = kept.tell(1.1, KeeperEvent::Written(Ok(8)));
-    assert_eq!(effects.last(), Some(&KeeperEffect::Ended));
-    assert_eq!(kept.sent(20.0, KeeperEvent::Tick), []);
+    assert_eq!(
+        effects,
+        [
+            KeeperEffect::Stored(Checkpoint::ShardEnd),
+            KeeperEffect::Ended
+        ]
+    );
+    let more = delta(1, 2);
+    assert_eq!(kept.sent(1.2, more), [], "SHARD_END is the last one");
+    // It is kept on like any other lease, until its row is deleted or somebody else is to have it.
+    assert_eq!(kept.sent(4.5, KeeperEvent::Tick), [LeaseChange::Renew]);
+    kept.tell(4.6, KeeperEvent::Written(Ok(9)));
+    let to = Some(WorkerId::new("heir"));
+    let release = KeeperEvent::Release { to: to.clone() };
+    assert_eq!(kept.sent(5.0, release), [LeaseChange::Release { to }]);
 }

@@ -36,6 +36,8 @@ const INVARIANTS: [&str; 9] = [
 ];
 const INVARIANT_TABLE: &str = "ARCHITECTURE.md";
 
+const SCENARIOS: &str = "docs/kcl-scenarios.md";
+
 pub(crate) fn files_name_no_machine(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree
@@ -106,6 +108,35 @@ pub(crate) fn links_lead_somewhere(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Every test that the table of KCL's scenarios names is there.
+pub(crate) fn scenarios_have_their_tests(tree: &Tree) -> Vec<Finding> {
+    let sources: Vec<&str> = tree
+        .files
+        .iter()
+        .filter(|file| file.is_rust())
+        .map(|file| file.text.as_str())
+        .collect();
+    let mut findings = Vec::new();
+    for file in tree.files.iter().filter(|file| file.path == SCENARIOS) {
+        for (line, text) in file.lines() {
+            let quoted = text.split('`').skip(1).step_by(2);
+            for test in quoted.filter(|quoted| is_test_name(quoted)) {
+                let definition = format!("fn {test}(");
+                if !sources.iter().any(|source| source.contains(&definition)) {
+                    let rule = format!("no test is named `{test}`: name the one that holds this");
+                    findings.push(file.finding(line, rule));
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn is_test_name(text: &str) -> bool {
+    let is_of_names = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.matches('_').count() > 1 && text.chars().all(is_of_names)
 }
 
 /// Every invariant that is named is defined, and every one that is defined is named by code that holds or checks it.

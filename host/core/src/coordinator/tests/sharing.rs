@@ -58,6 +58,24 @@ fn all_of(count: usize, row: impl Fn(&str) -> Lease) -> Vec<Lease> {
     names(count).iter().map(|name| row(name)).collect()
 }
 
+#[test]
+fn a_thousand_leases_are_taken_and_renewed() {
+    let rows = all_of(1000, |shard| row(shard, None, at(1)));
+    let (mut bench, mut effects) = Bench::with_rows(rows);
+    let mut begun = 0;
+    while !takes(&effects).is_empty() {
+        assert!(takes(&effects).len() <= 32, "as many as a table bears");
+        effects = bench.grant(&effects);
+        begun += started(&effects).len();
+    }
+    assert_eq!(begun, 1000);
+    for _ in 0..3 {
+        bench.now = bench.now + FAILOVER / 3;
+        let is_write = |effect: &&CoordinatorEffect| matches!(effect, CoordinatorEffect::Write(_));
+        assert_eq!(bench.renew(&[]).iter().filter(is_write).count(), 1000);
+    }
+}
+
 /// KCL: testNonGreedyTake.
 #[test]
 fn takes_no_more_than_its_share_of_what_is_free() {
