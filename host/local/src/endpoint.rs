@@ -12,11 +12,15 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Millis};
 use crate::directory::{Directory, DirectoryError, Identity};
+use crate::faults::{FaultPlan, Faults};
 use crate::limits;
 use crate::lock::{Holder, Lock, Use, holder};
 use crate::operations::Service;
 use crate::server::{self, App};
+use crate::service_limits::ServiceLimits;
 use crate::store::Store;
+use crate::subscriptions::Subscriptions;
+use crate::throughput::Limiter;
 
 /// What an acknowledged put survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Endpoint {
     data_dir: PathBuf,
     port: Option<u16>,
     sync: SyncMode,
+    limits: ServiceLimits,
+    faults: FaultPlan,
 }
 
 /// Why a directory cannot be served.
@@ -107,6 +113,8 @@ impl Endpoint {
             data_dir: data_dir.into(),
             port: None,
             sync: SyncMode::default(),
+            limits: ServiceLimits::DEFAULT,
+            faults: FaultPlan::default(),
         }
     }
 
@@ -123,6 +131,18 @@ impl Endpoint {
     #[must_use]
     pub fn sync(self, sync: SyncMode) -> Self {
         Self { sync, ..self }
+    }
+
+    /// What the service allows; by default its sizes, and any rate.
+    #[must_use]
+    pub fn limits(self, limits: ServiceLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Which requests fail; by default none.
+    #[must_use]
+    pub fn faults(self, faults: FaultPlan) -> Self {
+        Self { faults, ..self }
     }
 
     pub(crate) fn data_dir(&self) -> &PathBuf {
@@ -180,7 +200,13 @@ impl Endpoint {
                 path,
                 reason: error.into(),
             })?;
-        let service = Arc::new(Service { store, clock });
+        let service = Arc::new(Service {
+            store,
+            clock,
+            limiter: Limiter::new(self.limits),
+            faults: Faults::new(self.faults.clone()),
+            subscriptions: Subscriptions::default(),
+        });
         let tables = crate::dynamodb::start(&directory.tables(), self.sync)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits::SERVER_THREADS)

@@ -7,11 +7,13 @@
 //! The path of a request: `server` (HTTP, bounds) → `operations` (the API, by group) → `store` (streams and records on
 //! `SQLite`). `wire` and `token` hold what clients see; requests of `DynamoDB` go to dynoxide, in `dynamodb`.
 
+mod args;
 mod attach;
 mod clock;
 mod directory;
 mod dynamodb;
 mod endpoint;
+mod faults;
 mod hash_key;
 mod limits;
 mod lock;
@@ -19,10 +21,16 @@ mod operations;
 mod probe;
 mod sequence;
 mod server;
+mod service_limits;
 mod store;
+mod subscriptions;
+mod throughput;
 mod token;
 mod wire;
 
+pub use args::{ArgsError, ServiceArgs};
 pub use attach::{AttachError, Attachment, attach};
 pub use directory::DirectoryError;
 pub use endpoint::{ClockControl, Endpoint, Handle, ServeError, SyncMode};
+pub use faults::{FaultError, FaultKind, FaultPlan, FaultRule};
+pub use service_limits::{Limit, LimitError, ServiceLimits};

@@ -71,6 +71,20 @@ pub(crate) const LIST_MAX: usize = 10_000;
 /// Hours of retention: the service's least and default, and its most.
 pub(crate) const RETENTION_HOURS: std::ops::RangeInclusive<u32> = 24..=8760;
 
+/// A subscription ends after this, as the service has it.
+pub(crate) const SUBSCRIPTION_LIFE: Duration = Duration::from_mins(5);
+/// A consumer that subscribes to a shard again sooner is refused, as the service has it.
+pub(crate) const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
+/// A subscription without records says so as often: well within what clients wait before they give a connection up.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Bytes of data and keys in one event of a subscription: what it holds in memory.
+pub(crate) const EVENT_BYTES: usize = 1024 * 1024;
+
+/// Rules of one fault plan: every request asks each of them.
+pub(crate) const FAULT_RULES: usize = 64;
+/// The longest wait that a fault can ask for: beyond any client's patience.
+pub(crate) const FAULT_WAIT: Duration = Duration::from_mins(5);
+
 /// A holder that says nothing for so long is reported, not waited for.
 pub(crate) const ATTACH_WAIT: Duration = Duration::from_secs(10);
 /// One question to a holder: loopback answers in far less.

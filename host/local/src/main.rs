@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use shardwright_local::{Attachment, Endpoint, SyncMode};
+use shardwright_local::{Attachment, Endpoint, ServiceArgs, SyncMode};
 
 /// A durable Kinesis endpoint for one machine, with DynamoDB beside it
 #[derive(Debug, Parser)]
@@ -20,11 +20,14 @@ struct Args {
     /// What an acknowledged put survives: the death of the process, or loss of power as well
     #[arg(long, value_enum, default_value_t = Sync::Process)]
     sync: Sync,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 const EXAMPLES: &str = "Examples:
   shardwright-local --data-dir /tmp/streams
   shardwright-local --port 4567 --sync full
+  shardwright-local --limits --limit reads_per_s=2 --fault reset,operation=PutRecords,rate=0.01 --fault-seed 7
   aws --endpoint-url http://127.0.0.1:4567 kinesis create-stream --stream-name words --shard-count 2";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -35,7 +38,7 @@ enum Sync {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args) {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shardwright-local: {error}");
@@ -44,14 +47,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let sync = match args.sync {
         Sync::Process => SyncMode::Process,
         Sync::Full => SyncMode::Full,
     };
     let endpoint = Endpoint::new(&args.data_dir).sync(sync);
     let endpoint = args.port.into_iter().fold(endpoint, Endpoint::port);
-    let attachment = endpoint.attach()?;
+    let attachment = args.service.apply(endpoint)?.attach()?;
     announce(&attachment)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -4,11 +4,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::faults::{Fault, Faults};
 use crate::limits;
 use crate::store::{Change, LineageError, SettingsError, Store, StoreError};
+use crate::subscriptions::Subscriptions;
+use crate::throughput::Limiter;
 use crate::token::TokenError;
 use crate::wire::{Encoding, ServiceError};
 
+mod admission;
 mod constraints;
 mod consumers;
 mod get;
@@ -18,6 +22,7 @@ mod reshard;
 mod retention;
 mod shards;
 mod streams;
+mod subscribe;
 mod tags;
 
 use constraints::{limited, required};
@@ -26,6 +31,7 @@ use names::{
 };
 
 pub(crate) use shards::ShardFilter;
+pub(crate) use subscribe::{Subscription, subscribe};
 
 /// The account that everything belongs to.
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -35,9 +41,21 @@ pub(crate) const ACCOUNT: &str = "000000000000";
 pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) limiter: Limiter,
+    pub(crate) faults: Faults,
+    pub(crate) subscriptions: Subscriptions,
 }
 
 impl Service {
+    /// Applies the retention as of now, and forgets what no longer matters.
+    pub(crate) async fn upkeep(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.limiter
+            .with(|throughput, limits| throughput.forget_rested(limits, now));
+        self.subscriptions.forget_ended(now);
+        self.store.maintain().await
+    }
+
     /// Makes a change; a refusal names `stream`.
     async fn change(&self, stream: &str, change: Change) -> Result<(), ServiceError> {
         let changed = self.store.change(change).await;
@@ -54,6 +72,8 @@ pub(crate) struct Call {
     pub(crate) region: String,
     pub(crate) encoding: Encoding,
     pub(crate) body: Bytes,
+    /// What goes wrong on purpose while it is carried out.
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Call {

@@ -6,25 +6,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware;
 use axum::response::Response;
 use axum::routing::{any, get};
 use bytes::Bytes;
+use futures_util::stream;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use crate::faults::Api;
 use crate::limits;
 use crate::lock::Holder;
-use crate::operations::{Call, Service, dispatch};
+use crate::operations::{Call, Service, Subscription, dispatch, subscribe};
 use crate::probe;
+use crate::wire::event_stream::EVENT_STREAM;
 use crate::wire::{Encoding, ServiceError};
 
 mod admin;
 mod connections;
 mod forward;
+mod inject;
 
-use connections::Connections;
+use connections::{Connections, Peer};
 use forward::Forward;
+use inject::Reset;
 
 /// What a request can reach.
 #[derive(Debug)]
@@ -62,16 +68,28 @@ pub(crate) async fn run(
         Err(error) => return tracing::error!(%error, "the endpoint cannot listen"),
     };
     let app = Arc::new(app);
+    let service = Arc::clone(&app.service);
     let upkeep = tokio::spawn(upkeep(Arc::clone(&app), stopping.clone()));
     let router = Router::new()
         .route(probe::WHO_PATH, get(admin::holder))
         .route(admin::CLOCK_PATH, get(admin::clock).put(admin::set_clock))
+        .route(
+            admin::LIMITS_PATH,
+            get(admin::limits).put(admin::set_limits),
+        )
+        .route(
+            admin::FAULTS_PATH,
+            get(admin::faults).put(admin::set_faults),
+        )
+        .route_layer(middleware::from_fn(admin::from_loopback))
         .fallback(any(handle))
-        .with_state(app);
+        .with_state(app)
+        .into_make_service_with_connect_info::<Peer>();
     let mut told = stopping.clone();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         // An error means that the handle is gone: the same.
         let _: Result<_, _> = told.wait_for(|stop| *stop).await;
+        service.subscriptions.close();
     });
     let deadline = async {
         let _: Result<_, _> = stopping.wait_for(|stop| *stop).await;
@@ -93,50 +111,107 @@ async fn upkeep(app: Arc<App>, mut stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stopping.changed() => return,
-            _ = every.tick() => if let Err(error) = app.service.store.maintain().await {
+            _ = every.tick() => if let Err(error) = app.service.upkeep().await {
                 tracing::warn!(%error, "upkeep not done");
             },
         }
     }
 }
 
-async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let target = request
-        .headers()
-        .get("x-amz-target")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
+async fn handle(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let encoding = Encoding::of(content_type.and_then(|v| v.to_str().ok()));
-    if target.starts_with("DynamoDB") {
-        return match take_body(&app, request).await {
-            Ok((parts, body, _permit)) => app.tables.send(parts, body).await,
-            Err(error) => answer(&app, encoding, Err(error)),
-        };
-    }
-    if request.method() != Method::POST {
-        let error = ServiceError::UnknownOperation("only POST is an operation".into());
-        return answer(&app, encoding, Err(error));
-    }
-    let Some(operation) = target.strip_prefix("Kinesis_20131202.").map(str::to_owned) else {
-        let error = ServiceError::UnknownOperation(format!(
-            "no operation of Kinesis or DynamoDB: '{target}'"
-        ));
-        return answer(&app, encoding, Err(error));
+    let result = match Target::of(&request) {
+        Ok(Target::Kinesis(operation)) => {
+            kinesis(&app, &peer.reset, operation, encoding, request).await
+        }
+        Ok(Target::DynamoDb(operation)) => {
+            match dynamodb(&app, &peer.reset, &operation, request).await {
+                Ok(response) => return response,
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
     };
+    answer(&app, encoding, result)
+}
+
+/// What an operation gives.
+enum Answer {
+    Body(Vec<u8>),
+    Events(Subscription),
+}
+
+/// Whose operation a request asks for.
+enum Target {
+    Kinesis(String),
+    DynamoDb(String),
+}
+
+impl Target {
+    fn of(request: &Request) -> Result<Self, ServiceError> {
+        let target = request.headers().get("x-amz-target");
+        let target = target.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if target.starts_with("DynamoDB") {
+            let operation = target
+                .rsplit_once('.')
+                .map_or("", |(_, operation)| operation);
+            return Ok(Self::DynamoDb(operation.to_owned()));
+        }
+        if request.method() != Method::POST {
+            let reason = "only POST is an operation".into();
+            return Err(ServiceError::UnknownOperation(reason));
+        }
+        let operation = target.strip_prefix("Kinesis_20131202.").ok_or_else(|| {
+            let reason = format!("no operation of Kinesis or DynamoDB: '{target}'");
+            ServiceError::UnknownOperation(reason)
+        })?;
+        Ok(Self::Kinesis(operation.to_owned()))
+    }
+}
+
+async fn kinesis(
+    app: &App,
+    reset: &Reset,
+    operation: String,
+    encoding: Encoding,
+    request: Request,
+) -> Result<Answer, ServiceError> {
     let region = region(request.headers());
-    let (body, _permit) = match take_body(&app, request).await {
-        Ok((_, body, permit)) => (body, permit),
-        Err(error) => return answer(&app, encoding, Err(error)),
-    };
+    let (_, body, _permit) = take_body(app, request).await?;
+    let drawn = app.service.faults.draw(Api::Kinesis, &operation);
+    let fault = inject::before(drawn, reset).await?;
     let call = Call {
         operation,
         region,
         encoding,
         body: encoding.prepare(body),
+        fault,
     };
-    let result = dispatch(&app.service, &call).await;
-    answer(&app, encoding, result)
+    let result = match call.operation.as_str() {
+        "SubscribeToShard" => subscribe(&app.service, &call).await.map(Answer::Events),
+        _ => dispatch(&app.service, &call).await.map(Answer::Body),
+    };
+    inject::after(fault, reset).await;
+    result
+}
+
+async fn dynamodb(
+    app: &App,
+    reset: &Reset,
+    operation: &str,
+    request: Request,
+) -> Result<Response, ServiceError> {
+    let (parts, body, _permit) = take_body(app, request).await?;
+    let drawn = app.service.faults.draw(Api::DynamoDb, operation);
+    let fault = inject::before(drawn, reset).await?;
+    let response = app.tables.send(parts, body).await;
+    inject::after(fault, reset).await;
+    Ok(response)
 }
 
 /// Reads a body once there is room for it.
@@ -191,25 +266,38 @@ fn region(headers: &HeaderMap) -> String {
     region.unwrap_or("us-east-1").to_owned()
 }
 
-fn answer(app: &App, encoding: Encoding, result: Result<Vec<u8>, ServiceError>) -> Response {
+fn answer(app: &App, encoding: Encoding, result: Result<Answer, ServiceError>) -> Response {
+    let mut content_type = encoding.content_type();
     let (status, body) = match result {
-        Ok(body) => (StatusCode::OK, body),
+        Ok(Answer::Body(body)) => (StatusCode::OK, body.into()),
+        Ok(Answer::Events(subscription)) => {
+            content_type = EVENT_STREAM;
+            (StatusCode::OK, events(subscription))
+        }
         Err(error) => {
             let status =
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, error.body(encoding))
+            (status, error.body(encoding).into())
         }
     };
     let number = app.requests.fetch_add(1, Ordering::Relaxed);
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(encoding.content_type()),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     let id = format!("{:08x}-0000-4000-8000-{number:012x}", app.holder.pid);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }
     response
+}
+
+/// Asks for a message when the last one is on its way.
+fn events(subscription: Subscription) -> Body {
+    let messages = stream::unfold(subscription, |mut subscription| async move {
+        let message = subscription.message().await?;
+        Some((message, subscription))
+    });
+    Body::from_stream(messages)
 }

@@ -35,7 +35,7 @@ pub(crate) use engine::{Append, Change, Placed};
 pub(crate) use lineage::LineageError;
 pub(crate) use read::{Page, PageLimit, Span};
 pub(crate) use settings::{Consumer, Edit, SettingsError, Tags};
-pub(crate) use state::{Shard, Stream};
+pub(crate) use state::{Shard, Stream, Tail};
 pub(crate) use streams::Streams;
 
 use engine::Engine;

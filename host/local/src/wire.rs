@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 mod cbor;
 mod error;
+pub(crate) mod event_stream;
+mod json;
 mod values;
 
-pub(crate) use error::ServiceError;
+pub(crate) use error::{ServiceError, THROUGHPUT_EXCEEDED};
 pub(crate) use values::{Blob, BlobRef, Few, FewPairs, Timestamp};
 
 /// How a request is written, and so its answer.
@@ -77,8 +79,9 @@ impl Encoding {
     /// Writes an answer.
     pub(crate) fn encode<T: Serialize>(self, answer: &T) -> Result<Vec<u8>, ServiceError> {
         match self {
-            Self::Json => serde_json::to_vec(answer)
-                .map_err(|error| ServiceError::Internal(error.to_string())),
+            Self::Json => {
+                json::encode(answer).map_err(|error| ServiceError::Internal(error.to_string()))
+            }
             Self::Cbor => cbor4ii::serde::to_vec(Vec::new(), answer)
                 .map_err(|error| ServiceError::Internal(error.to_string())),
         }

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::shards::{HashKeyRange, hash_key_range};
 use super::{
-    Call, Service, StreamName, limited, no_shard, no_stream, refuse, required, shard_id,
+    ACCOUNT, Call, Service, StreamName, limited, no_shard, no_stream, refuse, required, shard_id,
     shard_number,
 };
+use crate::clock::Millis;
+use crate::faults::FaultKind;
 use crate::limits;
 use crate::sequence::SequenceNumber;
 use crate::store::{Page, PageLimit, Shard, Span, Stream};
@@ -33,7 +35,6 @@ struct IteratorAnswer {
     shard_iterator: String,
 }
 
-/// Positions are settled here, not at the first read: LATEST is the tip of this moment.
 pub(super) async fn get_shard_iterator(
     service: &Service,
     call: &Call,
@@ -50,79 +51,99 @@ pub(super) async fn get_shard_iterator(
     let shard = stream
         .shard(number)
         .ok_or_else(|| no_shard(number, &stream.name))?;
-    let index = match kind {
-        "TRIM_HORIZON" => shard.tail.first(),
-        "LATEST" => shard.tail.next(),
-        "AT_SEQUENCE_NUMBER" => sequence(kind, &request, &stream, shard)?.index,
-        "AFTER_SEQUENCE_NUMBER" => sequence(kind, &request, &stream, shard)?
-            .index
-            .saturating_add(1),
-        "AT_TIMESTAMP" => at_timestamp(service, &request, &stream, shard).await?,
-        other => {
-            let rule = "Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, \
-                        AT_SEQUENCE_NUMBER, TRIM_HORIZON]";
-            return Err(ServiceError::constraint(other, "shardIteratorType", rule));
-        }
+    let position = Position {
+        kind,
+        sequence: request.starting_sequence_number.as_deref(),
+        timestamp: request.timestamp,
+        operation: "GetShardIterator",
+        field: "shardIteratorType",
     };
-    let iterator = iterator(service, &stream, number, index.min(shard.tail.next()));
+    let index = position.index(service, &stream, shard).await?;
     call.encode(&IteratorAnswer {
-        shard_iterator: iterator.seal(),
+        shard_iterator: iterator(service, &stream, number, index).seal(),
     })
 }
 
-fn sequence(
-    kind: &str,
-    request: &GetShardIterator,
-    stream: &Stream,
-    shard: &Shard,
-) -> Result<SequenceNumber, ServiceError> {
-    let Some(text) = &request.starting_sequence_number else {
-        let message = format!(
-            "Must either specify a StartingSequenceNumber or another iterator type than {kind}."
-        );
-        return Err(ServiceError::InvalidArgument(message));
-    };
-    // The number that a closed shard ends with is not one of its records', but it is its own.
-    text.parse().ok().filter(|number| shard.owns(number)).ok_or_else(|| {
-        ServiceError::InvalidArgument(format!(
-            "StartingSequenceNumber {text} used in GetShardIterator on shard {} in stream {} under account {} is \
-             invalid because it did not come from this stream.",
-            shard_id(shard.number),
-            stream.name,
-            super::ACCOUNT
-        ))
-    })
+/// Where in a shard a request asks to begin.
+pub(super) struct Position<'a> {
+    pub(super) kind: &'a str,
+    pub(super) sequence: Option<&'a str>,
+    pub(super) timestamp: Option<Timestamp>,
+    /// Who asks, and where in the request the kind stands.
+    pub(super) operation: &'static str,
+    pub(super) field: &'static str,
 }
 
-async fn at_timestamp(
-    service: &Service,
-    request: &GetShardIterator,
-    stream: &Stream,
-    shard: &Shard,
-) -> Result<u64, ServiceError> {
-    let Some(Timestamp(at)) = request.timestamp else {
-        return Err(ServiceError::InvalidArgument(
-            "Must specify timestampInMillis for iterator of type AT_TIMESTAMP.".into(),
-        ));
-    };
-    let now = service.clock.now();
-    if at > now {
-        return Err(ServiceError::InvalidArgument(format!(
-            "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: \
-             {at}, currentTimestampInMillis: {now}"
-        )));
+impl Position<'_> {
+    /// The index of the record there. It is settled now: LATEST is the tip of this moment.
+    pub(super) async fn index(
+        &self,
+        service: &Service,
+        stream: &Stream,
+        shard: &Shard,
+    ) -> Result<u64, ServiceError> {
+        let index = match self.kind {
+            "TRIM_HORIZON" => shard.tail.first(),
+            "LATEST" => shard.tail.next(),
+            "AT_SEQUENCE_NUMBER" => self.sequence(stream, shard)?.index,
+            "AFTER_SEQUENCE_NUMBER" => self.sequence(stream, shard)?.index.saturating_add(1),
+            "AT_TIMESTAMP" => self.at_timestamp(service, stream, shard).await?,
+            other => {
+                let rule = "Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, \
+                            AT_SEQUENCE_NUMBER, TRIM_HORIZON]";
+                return Err(ServiceError::constraint(other, self.field, rule));
+            }
+        };
+        Ok(index.min(shard.tail.next()))
     }
-    let span = Span {
-        stream: stream.id,
-        shard: shard.number,
-        from: shard.tail.first(),
-        end: shard.tail.next(),
-    };
-    service
-        .store
-        .first_since(span, at)
-        .await
-        .map_err(|error| refuse(error, &stream.name))
+
+    fn sequence(&self, stream: &Stream, shard: &Shard) -> Result<SequenceNumber, ServiceError> {
+        let Some(text) = self.sequence else {
+            let message = format!(
+                "Must either specify a StartingSequenceNumber or another iterator type than {}.",
+                self.kind
+            );
+            return Err(ServiceError::InvalidArgument(message));
+        };
+        // The number that a closed shard ends with is not one of its records', but it is its own.
+        text.parse().ok().filter(|number| shard.owns(number)).ok_or_else(|| {
+            ServiceError::InvalidArgument(format!(
+                "StartingSequenceNumber {text} used in {} on shard {} in stream {} under account {ACCOUNT} is invalid \
+                 because it did not come from this stream.",
+                self.operation,
+                shard_id(shard.number),
+                stream.name
+            ))
+        })
+    }
+
+    async fn at_timestamp(
+        &self,
+        service: &Service,
+        stream: &Stream,
+        shard: &Shard,
+    ) -> Result<u64, ServiceError> {
+        let Some(Timestamp(at)) = self.timestamp else {
+            return Err(ServiceError::InvalidArgument(
+                "Must specify timestampInMillis for iterator of type AT_TIMESTAMP.".into(),
+            ));
+        };
+        let now = service.clock.now();
+        if at > now {
+            return Err(ServiceError::InvalidArgument(format!(
+                "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. \
+                 timestampInMillis: {at}, currentTimestampInMillis: {now}"
+            )));
+        }
+        let span = Span {
+            stream: stream.id,
+            shard: shard.number,
+            from: shard.tail.first(),
+            end: shard.tail.next(),
+        };
+        let first = service.store.first_since(span, at).await;
+        first.map_err(|error| refuse(error, &stream.name))
+    }
 }
 
 fn iterator(service: &Service, stream: &Stream, shard: u32, index: u64) -> ShardIterator {
@@ -156,7 +177,7 @@ struct RecordsAnswer<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct ChildShard {
+pub(super) struct ChildShard {
     shard_id: String,
     parent_shards: Vec<String>,
     hash_key_range: HashKeyRange,
@@ -172,9 +193,9 @@ struct Record<'a> {
 }
 
 /// Encoded one by one out of the page, without a list between.
-struct Records<'a> {
-    page: &'a Page,
-    shard: &'a Shard,
+pub(super) struct Records<'a> {
+    pub(super) page: &'a Page,
+    pub(super) shard: &'a Shard,
 }
 
 impl Serialize for Records<'_> {
@@ -212,6 +233,7 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
     let shard = stream
         .shard(token.shard)
         .ok_or_else(|| no_shard(token.shard, &token.name))?;
+    admit(service, &stream, shard)?;
     let end = shard.tail.next();
     let from = token.index.max(shard.tail.first());
     let span = Span {
@@ -229,25 +251,48 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
         .read(span, limit)
         .await
         .map_err(|error| refuse(error, &stream.name))?;
+    service.limiter.with(|throughput, limits| {
+        let key = (stream.id, shard.number);
+        throughput.charge_read(key, page.bytes() as u64, limits, service.clock.now());
+    });
+    // The same records again, as when an answer is lost between the service and a client that retries by itself.
+    let is_repeated = call
+        .fault
+        .is_some_and(|f| f.kind == FaultKind::DuplicatedRead);
     let is_at_tip = page.next >= end;
-    let is_at_end = is_at_tip && !shard.is_open();
-    let now = service.clock.now();
+    let is_at_end = is_at_tip && !shard.is_open() && !is_repeated;
+    let next = if is_repeated { from } else { page.next };
     call.encode(&RecordsAnswer {
         records: Records { page: &page, shard },
         next_shard_iterator: (!is_at_end)
-            .then(|| iterator(service, &stream, shard.number, page.next).seal()),
-        // Behind by at least a millisecond while there is more, however fast it was put.
-        millis_behind_latest: match page.last_arrival_ms() {
-            Some(last) if !is_at_tip => now.saturating_sub(last).max(1),
-            _ => 0,
-        },
-        child_shards: is_at_end.then(|| {
-            stream
-                .children(shard.number)
-                .map(|child| child_shard(child))
-                .collect()
-        }),
+            .then(|| iterator(service, &stream, shard.number, next).seal()),
+        millis_behind_latest: millis_behind(&page, end, service.clock.now()),
+        child_shards: is_at_end.then(|| child_shards(&stream, shard.number)),
     })
+}
+
+/// How far `page` leaves its reader behind a shard that has records up to `end`: by at least a millisecond while there
+/// are more, however fast they were put.
+pub(super) fn millis_behind(page: &Page, end: u64, now: Millis) -> Millis {
+    match page.last_arrival_ms() {
+        Some(last) if page.next < end => now.saturating_sub(last).max(1),
+        _ => 0,
+    }
+}
+
+fn admit(service: &Service, stream: &Stream, shard: &Shard) -> Result<(), ServiceError> {
+    let now = service.clock.now();
+    let admitted = service
+        .limiter
+        .with(|throughput, limits| throughput.admit_read((stream.id, shard.number), limits, now));
+    if admitted == Some(false) {
+        return Err(ServiceError::ThroughputExceeded(format!(
+            "Rate exceeded for Shard - {ACCOUNT}/{}/{}",
+            stream.name,
+            shard_id(shard.number)
+        )));
+    }
+    Ok(())
 }
 
 fn find(service: &Service, token: &ShardIterator) -> Result<Arc<Stream>, ServiceError> {
@@ -270,8 +315,8 @@ fn refuse_iterator(error: &TokenError) -> ServiceError {
     }
 }
 
-fn child_shard(child: &Shard) -> ChildShard {
-    ChildShard {
+pub(super) fn child_shards(stream: &Stream, parent: u32) -> Vec<ChildShard> {
+    let shown = |child: &Arc<Shard>| ChildShard {
         shard_id: shard_id(child.number),
         parent_shards: [child.parent, child.adjacent_parent]
             .into_iter()
@@ -279,5 +324,6 @@ fn child_shard(child: &Shard) -> ChildShard {
             .map(shard_id)
             .collect(),
         hash_key_range: hash_key_range(child),
-    }
+    };
+    stream.children(parent).map(shown).collect()
 }

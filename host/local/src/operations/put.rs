@@ -1,13 +1,17 @@
 //! `PutRecord` and `PutRecords`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Service, StreamName, no_stream, refuse, required, shard_id};
+use super::admission::{Refused, admit};
+use super::{Call, Service, StreamName, refuse, required, shard_id};
 use crate::hash_key::{self, HashKey};
 use crate::limits;
 use crate::sequence::SequenceNumber;
-use crate::store::{Append, Batch, Placed};
-use crate::wire::{Blob, Few, ServiceError, Text};
+use crate::service_limits::ServiceLimits;
+use crate::store::{Append, Batch, Placed, Stream};
+use crate::wire::{Blob, Few, ServiceError, THROUGHPUT_EXCEEDED, Text};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -55,14 +59,29 @@ struct Put {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
+struct NotPut {
+    error_code: &'static str,
+    error_message: String,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Put(Put),
+    NotPut(NotPut),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
 struct PutAnswer {
-    failed_record_count: u32,
-    records: Vec<Put>,
+    failed_record_count: usize,
+    records: Vec<Outcome>,
 }
 
 /// Every record's number is above those before it in its shard, so `SequenceNumberForOrdering` asks for nothing more.
 pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let (stream, batch) = {
+    let limits = service.limiter.limits();
+    let (stream, mut batch) = {
         let request: PutRecord<'_> = call.decode()?;
         let key = required(request.partition_key, "partitionKey")?;
         let data = required(request.data, "data")?;
@@ -75,54 +94,82 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
             );
             return Err(ServiceError::InvalidArgument(message));
         }
-        let stream = name_of(request.stream_name.as_ref(), request.stream_arn.as_ref())?;
+        let explicit = request.explicit_hash_key.as_ref();
         let mut batch = Batch::with_capacity(1, data.0.len() + key.0.len());
-        push(&mut batch, &key, request.explicit_hash_key.as_ref(), &data)?;
+        push(&mut batch, &limits, &key, explicit, &data)?;
+        // What is wrong with a request by itself is said before what is missing here.
+        let stream = find(
+            service,
+            request.stream_name.as_ref(),
+            request.stream_arn.as_ref(),
+        )?;
         (stream, batch)
     };
-    let placed = append(service, stream, batch).await?;
+    if let Some(refused) = admit(service, call, &stream, &mut batch).first() {
+        return Err(ServiceError::ThroughputExceeded(refused.message(&stream)));
+    }
+    let placed = append(service, &stream, batch).await?;
     let first = placed
         .first()
         .ok_or_else(|| ServiceError::Internal("a record without a place".into()))?;
-    call.encode(&Put {
-        shard_id: shard_id(first.shard),
-        sequence_number: first.sequence,
-    })
+    call.encode(&put(first))
 }
 
 pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let (stream, batch) = {
+    let limits = service.limiter.limits();
+    let (stream, mut batch) = {
         let request: PutRecords<'_> = call.decode()?;
-        let stream = name_of(request.stream_name.as_ref(), request.stream_arn.as_ref())?;
         let Few { items, count } = required(request.records, "records")?;
         check_count(count)?;
-        let mut bytes = 0;
-        let mut records = Vec::with_capacity(items.len());
-        for entry in items {
-            let key = required(entry.partition_key, "records.1.member.partitionKey")?;
-            let data = required(entry.data, "records.1.member.data")?;
-            bytes += data.0.len() + key.0.len();
-            records.push((key, entry.explicit_hash_key, data));
+        let mut batch = Batch::with_capacity(items.len(), call.body.len());
+        for entry in &items {
+            let key = required(
+                entry.partition_key.as_ref(),
+                "records.1.member.partitionKey",
+            )?;
+            let data = required(entry.data.as_ref(), "records.1.member.data")?;
+            let explicit = entry.explicit_hash_key.as_ref();
+            push(&mut batch, &limits, key, explicit, data)?;
         }
-        if bytes > limits::PUT_BYTES {
-            let message = format!("Records size exceeds {} MB limit", limits::PUT_BYTES >> 20);
-            return Err(ServiceError::InvalidArgument(message));
-        }
-        let mut batch = Batch::with_capacity(records.len(), bytes);
-        for (key, explicit, data) in &records {
-            push(&mut batch, key, explicit.as_ref(), data)?;
-        }
+        check_size(&batch, &limits)?;
+        // What is wrong with a request by itself is said before what is missing here.
+        let stream = find(
+            service,
+            request.stream_name.as_ref(),
+            request.stream_arn.as_ref(),
+        )?;
         (stream, batch)
     };
-    let placed = append(service, stream, batch).await?;
-    let record = |p: &Placed| Put {
-        shard_id: shard_id(p.shard),
-        sequence_number: p.sequence,
+    let refused = admit(service, call, &stream, &mut batch);
+    let placed = if batch.len() == 0 {
+        Vec::new()
+    } else {
+        append(service, &stream, batch).await?
     };
     call.encode(&PutAnswer {
-        failed_record_count: 0,
-        records: placed.iter().map(record).collect(),
+        failed_record_count: refused.len(),
+        records: outcomes(&stream, &placed, &refused),
     })
+}
+
+/// What became of each record, in their order.
+fn outcomes(stream: &Stream, placed: &[Placed], refused: &[Refused]) -> Vec<Outcome> {
+    let (mut placed, mut refused) = (placed.iter(), refused.iter().peekable());
+    let outcome = |at| match refused.next_if(|r| r.at == at) {
+        Some(refused) => Some(Outcome::NotPut(NotPut {
+            error_code: THROUGHPUT_EXCEEDED,
+            error_message: refused.message(stream),
+        })),
+        None => placed.next().map(|placed| Outcome::Put(put(placed))),
+    };
+    (0..).map_while(outcome).collect()
+}
+
+fn put(placed: &Placed) -> Put {
+    Put {
+        shard_id: shard_id(placed.shard),
+        sequence_number: placed.sequence,
+    }
 }
 
 fn check_count(count: usize) -> Result<(), ServiceError> {
@@ -147,13 +194,30 @@ fn check_count(count: usize) -> Result<(), ServiceError> {
     Ok(())
 }
 
-fn name_of(name: Option<&Text<'_>>, arn: Option<&Text<'_>>) -> Result<String, ServiceError> {
-    let stream = StreamName::new(name.map(|t| t.0.as_ref()), arn.map(|t| t.0.as_ref()));
-    stream.name().map(str::to_owned)
+fn check_size(batch: &Batch, limits: &ServiceLimits) -> Result<(), ServiceError> {
+    let most = limits.put_records_bytes;
+    if batch.record_bytes() as u64 <= most {
+        return Ok(());
+    }
+    let most = match most >> 20 {
+        megabytes if megabytes << 20 == most => format!("{megabytes} MB"),
+        _ => format!("{most} bytes"),
+    };
+    let message = format!("Records size exceeds {most} limit");
+    Err(ServiceError::InvalidArgument(message))
+}
+
+fn find(
+    service: &Service,
+    name: Option<&Text<'_>>,
+    arn: Option<&Text<'_>>,
+) -> Result<Arc<Stream>, ServiceError> {
+    StreamName::new(name.map(|t| t.0.as_ref()), arn.map(|t| t.0.as_ref())).find(service)
 }
 
 fn push(
     batch: &mut Batch,
+    limits: &ServiceLimits,
     key: &Text<'_>,
     explicit: Option<&Text<'_>>,
     data: &Blob,
@@ -173,10 +237,10 @@ fn push(
         );
         return Err(ServiceError::constraint(key, "partitionKey", &rule));
     }
-    if data.0.len() + key.len() > limits::RECORD_BYTES {
+    if (data.0.len() + key.len()) as u64 > limits.record_bytes {
         let rule = format!(
             "Member must have length less than or equal to {}",
-            limits::RECORD_BYTES
+            limits.record_bytes
         );
         return Err(ServiceError::constraint(
             &format!("{} bytes", data.0.len()),
@@ -210,18 +274,13 @@ pub(super) fn explicit_hash_key(text: &str) -> Result<HashKey, ServiceError> {
 
 async fn append(
     service: &Service,
-    stream: String,
+    stream: &Stream,
     batch: Batch,
 ) -> Result<Vec<Placed>, ServiceError> {
-    // Asked here as well as by the writer, so that requests for a stream that is not there do not queue.
-    let found = service
-        .store
-        .streams()
-        .get(&stream)
-        .ok_or_else(|| no_stream(&stream))?;
-    service
-        .store
-        .append(Append { stream, batch })
-        .await
-        .map_err(|error| refuse(error, &found.name))
+    let append = Append {
+        stream: stream.name.clone(),
+        batch,
+    };
+    let placed = service.store.append(append).await;
+    placed.map_err(|error| refuse(error, &stream.name))
 }

@@ -1,19 +1,39 @@
-//! What is ours beside the two APIs: who holds the endpoint, and its clock.
+//! What is ours beside the two APIs: who holds the endpoint, its clock, its limits and its faults.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::App;
+use super::connections::Peer;
 use crate::clock::LATEST;
+use crate::faults::FaultPlan;
 
 /// Where tests read and set the clock.
 pub(super) const CLOCK_PATH: &str = "/_shardwright/clock";
+
+/// Where the service's limits are read and set.
+pub(super) const LIMITS_PATH: &str = "/_shardwright/limits";
+/// Where faults are asked for.
+pub(super) const FAULTS_PATH: &str = "/_shardwright/faults";
+
+/// Only those on this machine may change how the endpoint behaves, whoever else it listens to.
+pub(super) async fn from_loopback(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if peer.address.ip().to_canonical().is_loopback() {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "only from loopback\n").into_response()
+}
 
 pub(super) async fn holder(State(app): State<Arc<App>>) -> Response {
     json(&app.holder)
@@ -60,6 +80,37 @@ pub(super) async fn set_clock(State(app): State<Arc<App>>, body: Bytes) -> Respo
             now_ms: clock.now(),
         }),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+pub(super) async fn limits(State(app): State<Arc<App>>) -> Response {
+    json(&app.service.limiter.limits())
+}
+
+/// Replaces the limits that are given.
+pub(super) async fn set_limits(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let limiter = &app.service.limiter;
+    match limiter.limits().with_json(&body) {
+        Ok(limits) => {
+            limiter.set(limits);
+            json(&limits)
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
+pub(super) async fn faults(State(app): State<Arc<App>>) -> Response {
+    json(&app.service.faults.shown())
+}
+
+/// Replaces all rules; an object without any ends the faults.
+pub(super) async fn set_faults(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    match FaultPlan::from_json(&body) {
+        Ok(plan) => {
+            app.service.faults.replace(plan);
+            json(&app.service.faults.shown())
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }
 

@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::inject::Reset;
 use crate::limits;
 
 /// Accepts while fewer than `limits::CONNECTIONS` are open.
@@ -46,6 +48,7 @@ impl Listener for Connections {
         (
             Connection {
                 stream,
+                reset: Reset::default(),
                 _permit: permit,
             },
             address,
@@ -57,11 +60,49 @@ impl Listener for Connections {
     }
 }
 
+/// What a request knows of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) reset: Reset,
+}
+
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self {
+            address: *stream.remote_addr(),
+            reset: stream.io().reset.clone(),
+        }
+    }
+}
+
 /// A connection and its permit.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    reset: Reset,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// Fails once the connection is to be reset.
+    fn check(&self) -> io::Result<()> {
+        if self.reset.is_due() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Without it a close would be an orderly end.
+        if self.reset.is_due()
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "closed rather than reset");
+        }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -80,6 +121,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -96,6 +138,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -49,8 +49,20 @@ impl Batch {
         self.entries.len()
     }
 
+    /// Bytes of keys and data.
+    pub(crate) fn record_bytes(&self) -> usize {
+        let sizes = self.entries.iter().map(|(_, range)| range.len() - HEADER);
+        sizes.sum()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Keeps the records for which `keep` says so; it is given each one's hash key and its bytes of key and data.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(HashKey, usize) -> bool) {
+        self.entries
+            .retain(|(hash, range)| keep(*hash, range.len() - HEADER));
     }
 
     /// Hash key and packed form of each record.

@@ -73,6 +73,14 @@ impl Page {
         })
     }
 
+    /// Bytes of data and keys.
+    pub(crate) fn bytes(&self) -> usize {
+        self.records
+            .iter()
+            .map(|r| r.key.len() + r.data.len())
+            .sum()
+    }
+
     pub(crate) fn last_arrival_ms(&self) -> Option<Millis> {
         self.records.last().map(|r| r.arrival_ms)
     }

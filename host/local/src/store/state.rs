@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::settings::Settings;
 use crate::clock::Millis;
 use crate::hash_key::{HashKey, HashRange};
@@ -42,6 +45,7 @@ pub(crate) struct Shard {
 pub(crate) struct Tail {
     first: AtomicU64,
     next: AtomicU64,
+    moved: Notify,
 }
 
 impl Tail {
@@ -49,6 +53,7 @@ impl Tail {
         Self {
             first: AtomicU64::new(first),
             next: AtomicU64::new(next),
+            moved: Notify::new(),
         }
     }
 
@@ -62,12 +67,18 @@ impl Tail {
         self.next.load(Ordering::Acquire)
     }
 
+    /// Once records are appended after this future is first polled or enabled.
+    pub(crate) fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
+    }
+
     pub(super) fn move_first(&self, to: u64) {
         self.first.store(to, Ordering::Release);
     }
 
     pub(super) fn move_next(&self, to: u64) {
         self.next.store(to, Ordering::Release);
+        self.moved.notify_waiters();
     }
 }
 
@@ -139,7 +150,7 @@ impl Stream {
     }
 
     /// Where records go, for many look-ups.
-    pub(super) fn routes(&self) -> Routes {
+    pub(crate) fn routes(&self) -> Routes {
         let mut by_start: Vec<_> = self
             .open_shards()
             .map(|s| (s.range.start, Arc::clone(s)))
@@ -150,19 +161,19 @@ impl Stream {
 }
 
 /// The open shards of a stream by where their ranges start: together they cover all keys.
-pub(super) struct Routes {
+pub(crate) struct Routes {
     by_start: Vec<(HashKey, Arc<Shard>)>,
 }
 
 impl Routes {
     /// The place among the routes of the shard that owns `key`.
-    pub(super) fn find(&self, key: HashKey) -> Option<usize> {
+    pub(crate) fn find(&self, key: HashKey) -> Option<usize> {
         self.by_start
             .partition_point(|(start, _)| *start <= key)
             .checked_sub(1)
     }
 
-    pub(super) fn shard(&self, at: usize) -> Option<&Arc<Shard>> {
+    pub(crate) fn shard(&self, at: usize) -> Option<&Arc<Shard>> {
         self.by_start.get(at).map(|(_, shard)| shard)
     }
 

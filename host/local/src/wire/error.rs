@@ -20,6 +20,8 @@ pub(crate) enum ServiceError {
     #[error("{0}")]
     LimitExceeded(String),
     #[error("{0}")]
+    ThroughputExceeded(String),
+    #[error("{0}")]
     ExpiredIterator(String),
     #[error("{0}")]
     ExpiredNextToken(String),
@@ -33,7 +35,12 @@ pub(crate) enum ServiceError {
     RequestTimeout(String),
     #[error("{0}")]
     Internal(String),
+    #[error("{0}")]
+    Unavailable(String),
 }
+
+/// What throttling is called, of a request and of one record.
+pub(crate) const THROUGHPUT_EXCEEDED: &str = "ProvisionedThroughputExceededException";
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -51,6 +58,7 @@ impl ServiceError {
             Self::InvalidArgument(_) => "InvalidArgumentException",
             Self::Validation(_) => "ValidationException",
             Self::LimitExceeded(_) => "LimitExceededException",
+            Self::ThroughputExceeded(_) => THROUGHPUT_EXCEEDED,
             Self::ExpiredIterator(_) => "ExpiredIteratorException",
             Self::ExpiredNextToken(_) => "ExpiredNextTokenException",
             Self::Serialization(_) => "SerializationException",
@@ -58,6 +66,7 @@ impl ServiceError {
             Self::RequestTooLarge(_) => "RequestEntityTooLargeException",
             Self::RequestTimeout(_) => "RequestTimeoutException",
             Self::Internal(_) => "InternalFailure",
+            Self::Unavailable(_) => "ServiceUnavailable",
         }
     }
 
@@ -67,6 +76,7 @@ impl ServiceError {
             Self::RequestTimeout(_) => 408,
             Self::RequestTooLarge(_) => 413,
             Self::Internal(_) => 500,
+            Self::Unavailable(_) => 503,
             _ => 400,
         }
     }

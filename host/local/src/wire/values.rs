@@ -62,11 +62,7 @@ pub(crate) struct BlobRef<'a>(pub(crate) &'a [u8]);
 
 impl Serialize for BlobRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.serialize_str(&STANDARD.encode(self.0))
-        } else {
-            serializer.serialize_bytes(self.0)
-        }
+        serializer.serialize_bytes(self.0)
     }
 }
 

@@ -79,7 +79,7 @@ impl Client {
         answer.body
     }
 
-    fn try_dynamodb(&mut self, operation: &str, request: &Value) -> io::Result<Answer> {
+    pub(crate) fn try_dynamodb(&mut self, operation: &str, request: &Value) -> io::Result<Answer> {
         self.call(
             "DynamoDB_20120810",
             "application/x-amz-json-1.0",

@@ -7,6 +7,12 @@
 
 mod boto3;
 mod client;
+mod durability;
+mod events;
+mod fan_out;
+mod faults;
 mod fuzz;
+mod limits;
+mod process;
 mod protocol;
 mod sharing;

@@ -1,9 +1,6 @@
 //! One directory, several processes: who serves, and what happens when it goes.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -13,51 +10,10 @@ use serde_json::json;
 use shardwright_local::{AttachError, Endpoint, ServeError, attach};
 
 use crate::client::{Client, base64, read_shard, shard_ids, text};
+use crate::process::Process;
 
 /// Longer than any takeover, shorter than patience: a loaded machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A process that is attached.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-    is_serving: bool,
-}
-
-impl Process {
-    fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_shardwright-local"))
-            .arg("--data-dir")
-            .arg(data_dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let (url, role) = line.trim().split_once(' ').unwrap();
-        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
-        Self {
-            child,
-            address,
-            is_serving: role == "serving",
-        }
-    }
-
-    /// SIGKILL, and waits until it is gone.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    /// A test that failed leaves no process behind; one that was killed already is an error of no interest.
-    fn drop(&mut self) {
-        let _: Result<_, _> = self.child.kill().and_then(|()| self.child.wait());
-    }
-}
 
 /// Puts numbered records until told to stop, each until it is acknowledged; gives the number that was acknowledged.
 fn write(
@@ -120,7 +76,7 @@ fn kill_9_of_the_holder_loses_no_acknowledged_put_and_stops_nobody() {
     while !processes.is_empty() {
         wait_for(acknowledged.load(Ordering::Relaxed) + 500);
         let holder = find_holder(address);
-        let Some(at) = processes.iter().position(|p| p.child.id() == holder) else {
+        let Some(at) = processes.iter().position(|p| p.id() == holder) else {
             // This process was the one that took over: the others may go.
             assert_eq!(holder, std::process::id());
             break;
