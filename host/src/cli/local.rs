@@ -14,7 +14,8 @@ Any client works against it: `aws --endpoint-url http://127.0.0.1:4567 kinesis l
 
 Examples:
   shardwright local --port 4567
-  shardwright local --port 4567 --sync full")]
+  shardwright local --port 4567 --sync full
+  shardwright local --limits --fault reset,operation=PutRecords,rate=0.01")]
 pub(super) struct Local {
     /// The loopback port. By default the one of the last time, or a free one.
     #[arg(long)]
@@ -23,6 +24,9 @@ pub(super) struct Local {
     /// What an acknowledged put survives.
     #[arg(long, value_enum, default_value = "process")]
     sync: Sync,
+
+    #[command(flatten)]
+    service: shardwright_local::ServiceArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -48,7 +52,9 @@ impl Local {
             Some(port) => endpoint.port(port),
             None => endpoint,
         };
+        let endpoint = self.service.apply(endpoint);
         let serving = endpoint
+            .map_err(|error| CliError::Other(error.to_string()))?
             .serve()
             .map_err(|error| CliError::Other(error.to_string()))?;
         println!("serving Kinesis and DynamoDB at {}", serving.url());

@@ -1,6 +1,7 @@
 //! The AWS adapters against servers of both protocols. Each suite is one function, run for every server.
 
 mod errors;
+mod fan_out;
 mod handover;
 mod leases;
 mod lost_replies;
