@@ -69,7 +69,9 @@ pub struct ConsumerStatus {
 enum Phase {
     Running,
     Draining,
-    /// Drained, or at the end: nothing more is done.
+    /// At the end of the shard, with everything stored: nothing is left to do but to stop.
+    Ended,
+    /// Drained: nothing more is done.
     Over,
 }
 
@@ -172,28 +174,38 @@ impl Consumer {
             }
             ConsumerEvent::Buried(slots) => self.buried(now, &slots),
             ConsumerEvent::Stored(checkpoint) => self.progress.stored(now, checkpoint),
-            ConsumerEvent::Drain => {
-                if self.phase == Phase::Running {
-                    self.phase = Phase::Draining;
-                    // Answers that are still to come count for this stop.
-                    if self.flush == Flush::Done {
-                        self.flush = Flush::NotAsked;
-                    }
-                    self.end = None;
-                    self.window.close();
-                }
-            }
+            ConsumerEvent::Drain => self.drain(effects),
         }
         self.advance(now, room, effects);
     }
 
     /// The next moment at which something happens by itself.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.phase == Phase::Over {
+        if matches!(self.phase, Phase::Ended | Phase::Over) {
             return None;
         }
         let store = self.progress.deadline(|| self.window.watermark());
         self.lanes.next_deadline().into_iter().chain(store).min()
+    }
+
+    fn drain(&mut self, effects: &mut Vec<ConsumerEffect>) {
+        match self.phase {
+            Phase::Running => {
+                self.phase = Phase::Draining;
+                // Answers that are still to come count for this stop.
+                if self.flush == Flush::Done {
+                    self.flush = Flush::NotAsked;
+                }
+                self.end = None;
+                self.window.close();
+            }
+            Phase::Ended => {
+                // The end may wait for other shards' leases: whoever is next says it again.
+                self.phase = Phase::Over;
+                effects.push(ConsumerEffect::Drained);
+            }
+            Phase::Draining | Phase::Over => {}
+        }
     }
 
     fn ran(
@@ -314,7 +326,7 @@ impl Consumer {
 
     /// Leaves nothing undone that can be done now.
     fn advance(&mut self, now: Instant, room: u64, effects: &mut Vec<ConsumerEffect>) {
-        if self.phase == Phase::Over {
+        if matches!(self.phase, Phase::Ended | Phase::Over) {
             return;
         }
         let lanes = &mut self.lanes;
@@ -353,8 +365,9 @@ impl Consumer {
         if !is_drained && self.only_held_left() {
             self.flush(effects);
         }
-        if is_drained && let Some(children) = self.end.take_if(|_| self.progress.is_idle()) {
-            self.phase = Phase::Over;
+        let is_stored = self.progress.is_stored(watermark.clone());
+        if is_drained && let Some(children) = self.end.take_if(|_| is_stored) {
+            self.phase = Phase::Ended;
             effects.push(ConsumerEffect::Ended {
                 from: self.progress.requested(),
                 children,
@@ -363,7 +376,7 @@ impl Consumer {
         }
         let is_begun_done = is_drained || (self.flush == Flush::Done && self.only_held_left());
         let is_stopping = self.phase == Phase::Draining && is_begun_done;
-        if is_stopping && self.progress.is_stored(watermark.clone()) {
+        if is_stopping && is_stored {
             self.phase = Phase::Over;
             effects.push(ConsumerEffect::Drained);
             return;

@@ -8,8 +8,9 @@ use crate::lease_write::{
     CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, Trouble, WriteFailure,
 };
 use crate::limits::{
-    HANDOVER_LIMIT_FAILOVERS, LEASE_DISPATCH_MARGIN_DIVISOR, LEASE_RENEW_EPSILON,
-    LEASE_RETRY_FIRST, LEASE_RETRY_MAX, RELIST_AFTER, VERY_OLD_FAILOVERS,
+    FINISHED_ROW_KEPT_FAILOVERS, HANDOVER_LIMIT_FAILOVERS, LEASE_DISPATCH_MARGIN_DIVISOR,
+    LEASE_RENEW_EPSILON, LEASE_RETRY_FIRST, LEASE_RETRY_MAX, RELIST_AFTER, ROWS_USABLE_FAILOVERS,
+    VERY_OLD_FAILOVERS,
 };
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
@@ -54,6 +55,16 @@ impl LeaseTiming {
     /// From the announcement of a handover to the moment when the lease is taken without one.
     pub fn hand_over_within(self) -> Duration {
         self.failover * HANDOVER_LIMIT_FAILOVERS
+    }
+
+    /// How long rows, from the moment they were asked for, may tell which ones are missing.
+    pub fn rows_usable_for(self) -> Duration {
+        self.failover * ROWS_USABLE_FAILOVERS
+    }
+
+    /// How long a row is kept that nobody needs any more.
+    pub fn finished_row_kept_for(self) -> Duration {
+        self.failover * FINISHED_ROW_KEPT_FAILOVERS
     }
 
     /// How long what is nobody's is left for workers that have less than their share.

@@ -54,6 +54,14 @@ pub(crate) const LEASE_CALLS_AT_ONCE: usize = 32;
 /// How often a take whose outcome is unknown is tried before the rows are read again instead.
 pub(crate) const TAKE_TRIES_MAX: u32 = 3;
 
+/// Rows that were asked for longer ago than so many durations of a lease say nothing about which ones are missing: whole
+/// generations may have come and gone.
+pub(crate) const ROWS_USABLE_FAILOVERS: u32 = 2;
+
+/// A row that nobody needs any more is kept for so many durations of a lease: twice as long as anybody acts on rows that
+/// were read before its children's were there, and would make it anew.
+pub(crate) const FINISHED_ROW_KEPT_FAILOVERS: u32 = 4;
+
 // === reading ===
 
 /// The most bytes of one `GetRecords` answer: the service's own bound. It is reserved before a read is asked for.

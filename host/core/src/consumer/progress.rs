@@ -73,11 +73,6 @@ impl Progress {
         out.unwrap_or(&self.stored).clone()
     }
 
-    /// Whether no move is out.
-    pub(super) fn is_idle(&self) -> bool {
-        self.out.is_none()
-    }
-
     /// Whether everything up to the watermark is durable.
     pub(super) fn is_stored(&self, watermark: Option<Position>) -> bool {
         self.out.is_none()

@@ -29,6 +29,8 @@ pub(super) struct Holding {
     /// Why the lease is to be given up.
     pub(super) leaving: Option<Leaving>,
     is_over: bool,
+    /// Since when nobody needs the row any more.
+    pub(super) unneeded_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Holding {
             stop: None,
             leaving: None,
             is_over: false,
+            unneeded_since: None,
         }
     }
 
@@ -132,6 +135,7 @@ impl Coordinator {
     /// Starts the consumer of a held shard if its parents are done (SH-1).
     pub(super) fn start_consumer(
         &mut self,
+        now: Instant,
         shard: &ShardId,
         is_new: bool,
         effects: &mut Vec<CoordinatorEffect>,
@@ -151,7 +155,12 @@ impl Coordinator {
         };
         let unfinished = holding.seen.parents.iter().filter(|id| is_unfinished(id));
         let parents: Vec<ShardId> = unfinished.cloned().collect();
-        if parents.is_empty() {
+        let is_doubtful = |parent: &ShardId| {
+            !self.rows.contains(parent) && !self.rows.is_surely_absent(parent, shard)
+        };
+        if parents.is_empty() && holding.seen.parents.iter().any(is_doubtful) {
+            self.listing.hurry(now);
+        } else if parents.is_empty() {
             holding.consumer = Consumer::Running;
             effects.push(CoordinatorEffect::StartConsumer(ConsumerStart {
                 tenure: holding.tenure(),
@@ -170,7 +179,7 @@ impl Coordinator {
     }
 
     /// Starts whatever need not wait any longer.
-    pub(super) fn start_consumers(&mut self, effects: &mut Vec<CoordinatorEffect>) {
+    pub(super) fn start_consumers(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
         let waiting = |holding: &Holding| holding.consumer == Consumer::Waiting;
         let shards: Vec<ShardId> = self
             .held
@@ -179,7 +188,7 @@ impl Coordinator {
             .map(|(shard, _)| shard.clone())
             .collect();
         for shard in shards {
-            self.start_consumer(&shard, false, effects);
+            self.start_consumer(now, &shard, false, effects);
         }
     }
 
@@ -356,7 +365,7 @@ impl Coordinator {
                 let ended = Happening::Ended(tenure.clone());
                 effects.push(CoordinatorEffect::Happened(ended));
                 self.must_review = self.phase == Phase::Running;
-                self.start_consumers(effects);
+                self.start_consumers(now, effects);
                 self.give_up_if_idle(now, shard, effects);
             }
         }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 struct Row {
     lease: Lease,
+    /// When this worker heard of the row.
+    known_since: Instant,
     /// When the counter was last seen to differ from what it was: at the end of the listing that showed it.
     moved_at: Instant,
     /// Whether the counter has been seen to move at all.
@@ -68,6 +70,8 @@ pub(super) struct Rows {
     timing: LeaseTiming,
     /// When the newest listing arrived. Rows are judged as of then: later, no news is no evidence.
     listed_at: Option<Instant>,
+    /// When that listing was asked for.
+    asked_at: Instant,
 }
 
 impl Rows {
@@ -81,12 +85,18 @@ impl Rows {
             worker,
             timing,
             listed_at: None,
+            asked_at: Instant::default(),
         }
     }
 
     /// Whether the table has been read at all.
     pub(super) fn has_listed(&self) -> bool {
         self.listed_at.is_some()
+    }
+
+    /// When the newest listing arrived.
+    pub(super) fn asked_at(&self) -> Instant {
+        self.asked_at
     }
 
     /// When the newest listing arrived.
@@ -114,6 +124,7 @@ impl Rows {
         before.retain(|_, row| row.written_at.is_some_and(|at| at > asked));
         self.by_shard.append(&mut before);
         self.unread.clear();
+        self.asked_at = asked;
         if self.listed_at.replace(now).is_none() {
             let mine = self
                 .by_shard
@@ -210,6 +221,15 @@ impl Rows {
     pub(super) fn is_unfinished(&self, shard: &ShardId) -> bool {
         let checkpoint = self.get(shard).map(|lease| &lease.checkpoint);
         checkpoint.is_some_and(|at| *at != Checkpoint::ShardEnd) || self.unread.contains(shard)
+    }
+
+    /// Whether a parent has no row, by a listing that was asked for after the child's row was known.
+    ///
+    /// A parent's row is made before its child's. An older listing may have passed the parent's place before it was made,
+    /// and the child's after.
+    pub(super) fn is_surely_absent(&self, parent: &ShardId, child: &ShardId) -> bool {
+        let known_since = self.by_shard.get(child).map(|row| row.known_since);
+        !self.contains(parent) && known_since.is_none_or(|since| since <= self.asked_at)
     }
 
     /// Whether the row is in the hands of another process that is alive.
@@ -328,6 +348,7 @@ impl Rows {
 impl Row {
     fn new(now: Instant, lease: Lease) -> Self {
         Self {
+            known_since: now,
             moved_at: now,
             has_moved: false,
             written_at: None,

@@ -1,11 +1,13 @@
 //! Making the rows that shards need, and deleting those that nobody needs any more.
 
+use std::collections::BTreeSet;
+
 use crate::backoff::Backoff;
 use crate::keeper::KeeperEvent;
 use crate::lease::{Lease, NewLease};
 use crate::lease_write::Trouble;
 use crate::limits::{
-    BLOCKED_SYNC_INTERVAL, LEASE_CALLS_AT_ONCE, LEASE_RETRY_FIRST, LISTING_RETRY_MAX,
+    BLOCKED_SYNC_INTERVAL, LEASE_CALLS_AT_ONCE, LEASE_RETRY_FIRST, LISTING_RETRY_MAX, RELIST_AFTER,
 };
 use crate::position::{Checkpoint, InitialPosition};
 use crate::shard::{Shard, ShardId};
@@ -28,10 +30,18 @@ const RETRY: Backoff = Backoff {
 #[derive(Clone, Debug)]
 pub(super) struct Creating {
     lease: NewLease,
+    since: Instant,
     is_out: bool,
     failures: u32,
     /// When to ask, unless the question is out.
     again_at: Option<Instant>,
+}
+
+/// What an empty table needs, by a listing of the shards that came at `since`.
+#[derive(Clone, Debug)]
+pub(super) struct FirstLeases {
+    leases: Vec<NewLease>,
+    since: Instant,
 }
 
 impl Coordinator {
@@ -62,6 +72,12 @@ impl Coordinator {
             }
         };
         let initial = self.settings.initial;
+        let is_outdated = now.since(self.rows.asked_at()) > self.settings.timing.rows_usable_for();
+        if which == ShardListing::All && is_outdated {
+            self.sync.answered(now, Some(RELIST_AFTER));
+            self.listing.hurry(now);
+            return;
+        }
         let needed = if which == ShardListing::All {
             let rows: Vec<Lease> = self.rows.leases().cloned().collect();
             missing_leases(&shards, &rows, initial)
@@ -73,6 +89,11 @@ impl Coordinator {
             self.shards = Some(shards);
         }
         match needed {
+            Ok(leases) if which != ShardListing::All => {
+                self.sync.answered(now, None);
+                self.first = Some(FirstLeases { leases, since: now });
+                self.listing.hurry(now);
+            }
             Ok(needed) => {
                 self.sync.answered(now, None);
                 self.has_synced = true;
@@ -116,6 +137,24 @@ impl Coordinator {
         }
     }
 
+    /// Makes the first rows if the table was still empty at a look that was asked for after the shards had been listed.
+    ///
+    /// Otherwise somebody else began with an older listing. Their shards may have been resharded since: then the listed
+    /// ones are children, which begin at the trim horizon, and not before their parents' ends (SH-1).
+    pub(super) fn make_first_leases(&mut self, now: Instant, asked: Instant) {
+        let Some(first) = self.first.take_if(|first| first.since <= asked) else {
+            return;
+        };
+        if !self.rows.is_empty() {
+            self.sync.hurry(now);
+            return;
+        }
+        self.has_synced = true;
+        for lease in first.leases {
+            self.create(now, lease);
+        }
+    }
+
     /// Lines a row up to be made.
     fn create(&mut self, now: Instant, lease: NewLease) {
         if self.rows.contains(&lease.shard) || self.phase == Phase::Over {
@@ -125,6 +164,7 @@ impl Coordinator {
             .entry(lease.shard.clone())
             .or_insert(Creating {
                 lease,
+                since: now,
                 is_out: false,
                 failures: 0,
                 again_at: Some(now),
@@ -198,7 +238,12 @@ impl Coordinator {
                 row.failures += 1;
                 row.is_out = false;
                 row.again_at = Some(now + RETRY.pause(row.failures, self.entropy.draw()));
-                self.creating.insert(shard.clone(), row);
+                if now.since(row.since) <= self.settings.timing.rows_usable_for() {
+                    self.creating.insert(shard.clone(), row);
+                } else {
+                    // Whether it is still needed is for another look to tell.
+                    self.sync.hurry(now);
+                }
                 self.in_trouble("creating a lease", trouble, false, effects);
             }
             Err(trouble) => {
@@ -302,18 +347,32 @@ impl Coordinator {
     /// Deletes finished rows when all their children have got on, so that nobody will ask for them (SH-1), and their
     /// parents' rows are gone, so that lineages go from the oldest end. Rows of shards that retention took go once what
     /// follows them has rows.
-    pub(super) fn clean_up(&mut self, effects: &mut Vec<CoordinatorEffect>) {
+    ///
+    /// They stay for a while even then: somebody may be about to act on rows that were read before.
+    pub(super) fn clean_up(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
         if self.phase != Phase::Running {
             return;
         }
-        let room = LEASE_CALLS_AT_ONCE.saturating_sub(self.deleting.len());
-        let deletable: Vec<ShardId> = self
+        let unneeded: BTreeSet<ShardId> = self
             .rows
             .leases()
             .filter(|lease| self.is_deletable(lease))
-            .take(room)
             .map(|lease| lease.shard.clone())
             .collect();
+        let kept_for = self.settings.timing.finished_row_kept_for();
+        let mut deletable = Vec::new();
+        for (shard, holding) in &mut self.held {
+            if !unneeded.contains(shard) {
+                holding.unneeded_since = None;
+                continue;
+            }
+            let since = *holding.unneeded_since.get_or_insert(now);
+            // Nobody makes the row of a shard anew that is not there.
+            if holding.leaving == Some(Leaving::Gone) || since + kept_for <= now {
+                deletable.push(shard.clone());
+            }
+        }
+        deletable.truncate(LEASE_CALLS_AT_ONCE.saturating_sub(self.deleting.len()));
         for shard in deletable {
             self.deleting.insert(shard.clone());
             effects.push(CoordinatorEffect::Delete(shard));
@@ -371,7 +430,7 @@ impl Coordinator {
             Ok(()) => {
                 self.rows.forget(shard);
                 self.held.remove(shard);
-                self.start_consumers(effects);
+                self.start_consumers(now, effects);
                 effects.push(CoordinatorEffect::Happened(Happening::Deleted(
                     shard.clone(),
                 )));

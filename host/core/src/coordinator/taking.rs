@@ -225,7 +225,7 @@ impl Coordinator {
         if self.phase == Phase::Draining {
             self.drain_holdings(now, effects);
         } else {
-            self.start_consumer(&shard, true, effects);
+            self.start_consumer(now, &shard, true, effects);
         }
     }
 }

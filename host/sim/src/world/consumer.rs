@@ -1,0 +1,408 @@
+//! The shell of a shard's consumer, as the host has it.
+
+use std::time::Duration;
+
+use shardwright_core::{
+    BatchBounds, Checkpoint, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
+    ConsumerSettings, ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, InitialPosition,
+    LaneState, Opening, RetryPolicy, StopReason,
+};
+
+use super::{Event, World};
+use crate::faults::Fault;
+use crate::ledger::{Ledger, Life, Mark};
+use crate::plan::{Settings, Start, Target};
+use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
+
+/// As the host has it: so many checkpoints does one span make due.
+const CHECKPOINTS_PER_SPAN: u64 = 8;
+
+/// What a lane may have to do at once; its channel has no more room.
+const LANE_WORK_MAX: usize = 2;
+
+/// A shell that still finds room after so many looks goes round in a circle.
+const LOOKS_MAX: u32 = 2_000;
+
+pub(super) fn retry_policy(settings: &Settings) -> RetryPolicy {
+    RetryPolicy {
+        attempts: settings.attempts,
+        backoff_min: Duration::from_millis(100),
+        backoff_max: Duration::from_secs(2),
+        max_age: Duration::from_secs(20),
+    }
+}
+
+fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerSettings {
+    ConsumerSettings {
+        lanes: settings.lanes,
+        batch: BatchBounds {
+            records: settings.batch,
+            bytes: settings.answer / 3,
+            wait: settings.batch_wait,
+        },
+        retry: retry_policy(settings),
+        opening: Opening {
+            deaggregate: Some(settings.outside),
+            range: range.unwrap_or(HashRange::FULL),
+        },
+        checkpoint_every: settings.checkpoint_every,
+        checkpoint_after: (settings.span / CHECKPOINTS_PER_SPAN).max(1),
+        wanted: ColumnsWanted::ALL,
+    }
+}
+
+impl World<'_> {
+    pub(super) fn start_shell(&mut self, process: usize, start: ConsumerStart) {
+        let settings = &self.plan.settings;
+        let initial = match settings.start {
+            Start::TrimHorizon => InitialPosition::TrimHorizon,
+            Start::Latest => InitialPosition::Latest,
+            Start::At(at) => InitialPosition::AtTimestamp(Self::start_ms(at)),
+        };
+        let Ok(from) = start.checkpoint.start_at(initial) else {
+            let what = format!("{} begins after {}", start.tenure.shard, start.checkpoint);
+            return self.hold(Err(("SH-2", what)));
+        };
+        let Some(shard) = self.stream.index(&start.tenure.shard) else {
+            return;
+        };
+        let rule = Ledger::check_start(&self.stream, &self.table, shard);
+        self.hold(rule);
+        let now = self.clock_of(process);
+        let done = self.ledger.up_to(&self.stream, shard, &start.checkpoint);
+        let life = self.ledger.lives.len();
+        self.ledger.lives.push(Life::new(
+            process,
+            start.tenure.clone(),
+            shard,
+            done,
+            start.checkpoint.clone(),
+        ));
+        let lanes = (0..settings.lanes).map(|_| Lane {
+            state: LaneState::new(settings.steps),
+            work: std::collections::VecDeque::new(),
+            instances: vec![None; settings.steps],
+            is_busy: false,
+            turn: 0,
+        });
+        let is_first = matches!(
+            start.checkpoint,
+            Checkpoint::Latest | Checkpoint::AtTimestamp
+        );
+        let shell = Shell {
+            life,
+            consumer: Consumer::new(
+                now,
+                consumer_settings(settings, start.hash_range),
+                start.checkpoint.clone(),
+            ),
+            stop: None,
+            stored: start.checkpoint,
+            permit: start.dispatch_until,
+            is_draining: false,
+            lanes: lanes.collect(),
+            fetch: self.fetch(process, from, is_first),
+            tick_at: u64::MAX,
+            shard: start.tenure.shard.clone(),
+            tenure: start.tenure,
+        };
+        self.processes[process].shells.push(shell);
+        self.after(Duration::ZERO, Event::Consumer(process, life, Input::Fetch));
+        self.after(Duration::ZERO, Event::Consumer(process, life, Input::Obey));
+    }
+
+    pub(super) fn tell_consumer(&mut self, process: usize, life: usize, input: Input) {
+        if self.processes[process].shell(life).is_none() {
+            return;
+        }
+        match input {
+            Input::Obey => self.obey(process, life),
+            Input::Tick => self.tick(process, life),
+            Input::Fetch => self.step_fetch(process, life),
+            Input::Iterator(cursor) => self.got_iterator(process, life, cursor),
+            Input::Read(outcome) => self.got_read(process, life, *outcome),
+            Input::Lane(lane) => self.begin_lane(process, life, lane),
+            Input::Idle { lane, turn } => self.flush_idle(process, life, lane, turn),
+            Input::Delivered(nodes) => {
+                for node in nodes {
+                    self.ledger.say(node, crate::ledger::Said::Ack);
+                }
+            }
+            Input::Ran(outcome) => self.ran(process, life, *outcome),
+            Input::Flushed(outcome) => self.flushed(process, life, *outcome),
+            Input::Buried(slots, records) => {
+                for record in records {
+                    self.ledger.done(life, record);
+                }
+                self.handle(process, life, ConsumerEvent::Buried(slots));
+            }
+            Input::Synced(after) => self.synced(process, life, after),
+        }
+        self.look_for_room(process, life);
+    }
+
+    fn obey(&mut self, process: usize, life: usize) {
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let stored = shell.stored.clone();
+        match &shell.stop {
+            Some(StopReason::Lost(_) | StopReason::ShardEnd) => {
+                return self.end_life(process, life);
+            }
+            Some(StopReason::Drain) if !shell.is_draining => {
+                shell.is_draining = true;
+                shell.fetch.is_over = true;
+                self.ledger.lives[life].is_draining = true;
+                self.handle(process, life, ConsumerEvent::Drain);
+            }
+            Some(StopReason::Drain) | None => {}
+        }
+        self.handle(process, life, ConsumerEvent::Stored(stored));
+    }
+
+    fn tick(&mut self, process: usize, life: usize) {
+        let (now, clock) = (self.now, self.clock_of(process));
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        if shell.tick_at > now {
+            return;
+        }
+        shell.tick_at = u64::MAX;
+        if shell
+            .consumer
+            .next_deadline()
+            .is_some_and(|due| due <= clock)
+        {
+            self.handle(process, life, ConsumerEvent::Tick);
+        } else {
+            self.plan_tick(process, life);
+        }
+    }
+
+    fn plan_tick(&mut self, process: usize, life: usize) {
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let Some(due) = shell.consumer.next_deadline() else {
+            return;
+        };
+        let planned = shell.tick_at;
+        let at = self.real_after(process, due);
+        if at < planned {
+            if let Some(shell) = self.processes[process].shell(life) {
+                shell.tick_at = at;
+            }
+            self.at(at, Event::Consumer(process, life, Input::Tick));
+        }
+    }
+
+    /// The shell looks for room before it waits for it.
+    fn look_for_room(&mut self, process: usize, life: usize) {
+        for _ in 0..LOOKS_MAX {
+            let known = &mut self.processes[process];
+            let Some(shell) = known.shells.iter().find(|shell| shell.life == life) else {
+                return;
+            };
+            if !shell.consumer.wants_room() || !known.budget.has_room(&shell.shard) {
+                return;
+            }
+            self.handle(process, life, ConsumerEvent::Tick);
+        }
+        self.hold(Err(("LV-1", format!("p{process} looks for room for ever"))));
+    }
+
+    pub(super) fn handle(&mut self, process: usize, life: usize, event: ConsumerEvent) {
+        let now = self.clock_of(process);
+        let known = &mut self.processes[process];
+        let random = known.entropy.draw();
+        let Some(at) = known.shells.iter().position(|shell| shell.life == life) else {
+            return;
+        };
+        let shell = &mut known.shells[at];
+        let room = known.budget.reserve_room(&shell.shard);
+        let mut effects = Vec::new();
+        shell
+            .consumer
+            .handle(now, event, room, random, &mut effects);
+        if known.budget.settle(&shell.shard, shell.consumer.usage()) {
+            self.give_room(process);
+        }
+        let mut is_over = false;
+        for effect in effects {
+            is_over |= self.execute(process, life, effect);
+        }
+        if is_over {
+            self.end_life(process, life);
+        } else {
+            self.plan_tick(process, life);
+        }
+    }
+
+    fn execute(&mut self, process: usize, life: usize, effect: ConsumerEffect) -> bool {
+        match effect {
+            ConsumerEffect::Run(batch) => {
+                let lane = batch.lane;
+                self.give_work(process, life, lane, LaneWork::Run(batch));
+            }
+            ConsumerEffect::Flush(reason) => {
+                for lane in 0..usize::from(self.plan.settings.lanes) {
+                    self.give_work(process, life, lane, LaneWork::Flush(reason));
+                }
+            }
+            ConsumerEffect::Bury(dead) => self.bury(process, life, dead),
+            ConsumerEffect::Store(delta) => {
+                let rule = self.ledger.check_store(&self.stream, life, &delta);
+                self.hold(rule);
+                self.sync_then(process, life, AfterSync::Checkpoint(delta));
+            }
+            ConsumerEffect::Ended { from, children } => {
+                let rule = self.ledger.check_end(&self.stream, life, &from);
+                self.hold(rule);
+                self.sync_then(process, life, AfterSync::End { from, children });
+            }
+            ConsumerEffect::Drained => {
+                self.check_drained(life);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A stop in good order repeats nothing: what has run and is done, with nothing undone before it, is stored.
+    fn check_drained(&mut self, life: usize) {
+        let known = &self.ledger.lives[life];
+        let next = self
+            .ledger
+            .shards
+            .get(known.shard)
+            .and_then(|shard| shard.records.get(known.stored));
+        let Some(record) = next.map(|record| &self.ledger.records[*record as usize]) else {
+            return;
+        };
+        if known.mark(record.index) == Mark::Done {
+            let what = format!(
+                "{} stops and has not stored that record {} is done",
+                known.tenure.shard, record.index
+            );
+            self.hold(Err(("CP-3", what)));
+        }
+    }
+
+    fn give_work(&mut self, process: usize, life: usize, lane: usize, work: LaneWork) {
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let Some(lane_task) = shell.lanes.get_mut(lane) else {
+            return;
+        };
+        lane_task.work.push_back(work);
+        let given = lane_task.work.len();
+        let soon = self.soon();
+        self.after(soon, Event::Consumer(process, life, Input::Lane(lane)));
+        if given > LANE_WORK_MAX {
+            self.hold(Err((
+                "DL-1",
+                format!("lane {lane} has no room for {given} things to do"),
+            )));
+        }
+    }
+
+    /// How long sinks, or the place for dead letters, take, tries that fail included.
+    fn sync_takes(&mut self) -> Duration {
+        let mut takes = self.hop();
+        let away = self.away_until[Target::Sinks as usize].saturating_sub(self.now);
+        takes += Duration::from_nanos(away);
+        while self.strikes(Fault::SyncFails) {
+            takes += self
+                .time
+                .time(Duration::from_millis(50), Duration::from_secs(1));
+        }
+        takes
+    }
+
+    fn sync_then(&mut self, process: usize, life: usize, after: AfterSync) {
+        let takes = self.sync_takes();
+        self.after(takes, Event::Consumer(process, life, Input::Synced(after)));
+    }
+
+    fn synced(&mut self, process: usize, life: usize, after: AfterSync) {
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let tenure = shell.tenure.clone();
+        let event = match after {
+            AfterSync::Checkpoint(delta) => CoordinatorEvent::Checkpoint { tenure, delta },
+            AfterSync::End { from, children } => CoordinatorEvent::ShardEnded {
+                tenure,
+                from,
+                children,
+            },
+        };
+        self.tell_leases(process, event);
+    }
+
+    fn bury(&mut self, process: usize, life: usize, dead: Vec<DeadMessage>) {
+        let mut slots = Vec::new();
+        let mut records = Vec::new();
+        for message in dead {
+            let shard = &self.processes[process]
+                .shell(life)
+                .map(|shell| shell.shard.clone());
+            self.tell(|| {
+                format!(
+                    "p{process} gives up {shard:?} {}: {}",
+                    message.position, message.cause.kind
+                )
+            });
+            match self.ledger.record_at(&self.stream, &message.position) {
+                Some(record) => {
+                    self.ledger.give_up(life, record);
+                    records.push(record);
+                }
+                None => self.hold(Err((
+                    "DL-1",
+                    format!("{} is given up and does not exist", message.position),
+                ))),
+            }
+            slots.push(message.slot);
+        }
+        let takes = self.sync_takes();
+        self.after(
+            takes,
+            Event::Consumer(process, life, Input::Buried(slots, records)),
+        );
+    }
+
+    /// Something was given back: whoever waits for room in this process hears of it.
+    pub(super) fn give_room(&mut self, process: usize) {
+        if !std::mem::replace(&mut self.processes[process].is_room_told, true) {
+            let soon = self.soon();
+            self.after(soon, Event::Room(process));
+        }
+    }
+
+    pub(super) fn tell_of_room(&mut self, process: usize) {
+        self.processes[process].is_room_told = false;
+        let lives: Vec<usize> = self.processes[process]
+            .shells
+            .iter()
+            .map(|shell| shell.life)
+            .collect();
+        for life in lives {
+            let Some(shell) = self.processes[process].shell(life) else {
+                continue;
+            };
+            let (wants_room, waits) =
+                (shell.consumer.wants_room(), shell.fetch.is_waiting_for_room);
+            if wants_room {
+                self.handle(process, life, ConsumerEvent::Tick);
+                self.look_for_room(process, life);
+            }
+            if waits {
+                self.step_fetch(process, life);
+            }
+        }
+    }
+}

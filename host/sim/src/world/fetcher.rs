@@ -1,0 +1,214 @@
+//! The task that reads a shard, as the host has it.
+
+use std::time::Duration;
+
+use shardwright_core::{
+    ConsumerEvent, ReadFailure, ReadResult, ReadSettings, ReadStep, Reader, StartAt,
+};
+
+use super::{Event, World};
+use crate::faults::Fault;
+use crate::plan::Target;
+use crate::process::{Fetch, Input, ReadOutcome};
+use crate::stream::{Answer, Cursor, StreamError};
+
+impl World<'_> {
+    pub(super) fn fetch(&self, process: usize, from: StartAt, is_first: bool) -> Fetch {
+        let settings = ReadSettings {
+            interval: self.plan.settings.poll,
+            records_max: self.plan.settings.records_max,
+            is_paced: true,
+        };
+        let wall_ms = self.stream.wall_ms(self.now) + self.processes[process].wall_off;
+        Fetch {
+            reader: Reader::new(self.clock_of(process), settings, from, wall_ms),
+            cursor: None,
+            is_waiting_for_room: false,
+            is_over: false,
+            is_first,
+        }
+    }
+
+    pub(super) fn step_fetch(&mut self, process: usize, life: usize) {
+        let now = self.clock_of(process);
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        if shell.fetch.is_over {
+            return;
+        }
+        match shell.fetch.reader.step(now) {
+            ReadStep::Ended => shell.fetch.is_over = true,
+            ReadStep::WaitUntil(at) => {
+                let at = self.real_after(process, at);
+                self.at(at, Event::Consumer(process, life, Input::Fetch));
+            }
+            ReadStep::Iterator(start) => self.ask_iterator(process, life, &start),
+            ReadStep::Read(limit) => self.reserve_then_read(process, life, limit),
+        }
+    }
+
+    fn ask_iterator(&mut self, process: usize, life: usize, start: &StartAt) {
+        let takes = self.hop() + self.hop();
+        let is_refused = self.is_refused(Fault::StreamFails, Target::Stream);
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let found = self.stream.iterator(self.now, &shell.shard, start);
+        let cursor = found.ok().filter(|_| !is_refused);
+        let is_by_time = matches!(start, StartAt::Latest | StartAt::AtTimestamp(_));
+        if let Some(cursor) = cursor.filter(|_| shell.fetch.is_first && is_by_time) {
+            self.ledger.skip_before(cursor.shard, cursor.next);
+        }
+        self.after(
+            takes,
+            Event::Consumer(process, life, Input::Iterator(cursor)),
+        );
+    }
+
+    pub(super) fn got_iterator(&mut self, process: usize, life: usize, cursor: Option<Cursor>) {
+        let now = self.clock_of(process);
+        let random = self.processes[process].entropy.draw();
+        if let Some(shell) = self.processes[process].shell(life) {
+            match cursor {
+                Some(cursor) => {
+                    shell.fetch.cursor = Some(cursor);
+                    shell.fetch.reader.got_iterator();
+                }
+                None => shell.fetch.reader.failed(now, ReadFailure::Other, random),
+            }
+        }
+        self.step_fetch(process, life);
+    }
+
+    /// Waits until the window has room for whatever the read may bring (BP-1).
+    fn reserve_then_read(&mut self, process: usize, life: usize, limit: u32) {
+        let began = self.clock_of(process);
+        let known = &mut self.processes[process];
+        let Some(at) = known.shells.iter().position(|shell| shell.life == life) else {
+            return;
+        };
+        let shell = &mut known.shells[at];
+        shell.fetch.is_waiting_for_room = !known.budget.reserve_read(&shell.shard);
+        if shell.fetch.is_waiting_for_room {
+            return;
+        }
+        let Some(cursor) = shell.fetch.cursor else {
+            return;
+        };
+        let answer = self.read(cursor, limit);
+        let mut takes = self.hop() + self.hop();
+        if self.strikes(Fault::ReadSlow) {
+            takes += self.time.time(Duration::ZERO, Duration::from_secs(4));
+        }
+        let outcome = Box::new(ReadOutcome { began, answer });
+        self.after(takes, Event::Consumer(process, life, Input::Read(outcome)));
+    }
+
+    fn read(&mut self, mut cursor: Cursor, mut limit: u32) -> Result<Answer, bool> {
+        if self.is_refused(Fault::StreamFails, Target::Stream) {
+            return Err(false);
+        }
+        if self.strikes(Fault::IteratorExpires) {
+            return Err(true);
+        }
+        if self.strikes(Fault::ReadAgain) {
+            cursor.next = cursor.next.saturating_sub(2).max(cursor.first);
+        }
+        if self.strikes(Fault::ReadShort) {
+            limit = 1;
+        }
+        let answer = self
+            .stream
+            .read(self.now, cursor, limit, self.plan.settings.answer);
+        let mut answer = answer.map_err(|error| error == StreamError::ExpiredIterator)?;
+        if answer.next.is_none() && self.strikes(Fault::ChildrenUnnamed) {
+            answer.children.clear();
+        }
+        if answer.next.is_some() && self.strikes(Fault::ReadEmpty) {
+            answer.records.clear();
+            answer.next = Some(cursor);
+            answer.millis_behind_latest = answer.millis_behind_latest.max(1);
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn got_read(&mut self, process: usize, life: usize, outcome: ReadOutcome) {
+        let now = self.clock_of(process);
+        let random = self.processes[process].entropy.draw();
+        let known = &mut self.processes[process];
+        let Some(at) = known.shells.iter().position(|shell| shell.life == life) else {
+            return;
+        };
+        let shell = &mut known.shells[at];
+        if shell.fetch.is_over {
+            // Aborted while it read: the reservation goes with the shell.
+            return;
+        }
+        let answer = match outcome.answer {
+            Ok(answer) => answer,
+            Err(is_expired) => {
+                let failure = if is_expired {
+                    ReadFailure::ExpiredIterator
+                } else {
+                    ReadFailure::Other
+                };
+                shell.fetch.reader.failed(now, failure, random);
+                known.budget.end_read(&shell.shard);
+                self.give_room(process);
+                return self.step_fetch(process, life);
+            }
+        };
+        let bytes = answer.records.iter().map(|record| record.data.len() as u64);
+        shell.fetch.reader.got_records(
+            outcome.began,
+            ReadResult {
+                records: answer.records.len() as u32,
+                bytes: bytes.sum(),
+                last: answer.records.last().map(|record| record.sequence.clone()),
+                millis_behind_latest: answer.millis_behind_latest,
+                is_end: answer.next.is_none(),
+            },
+        );
+        if let Some(next) = answer.next {
+            shell.fetch.cursor = Some(next);
+        }
+        let shard = shell.shard.clone();
+        self.note_read(process, life, &answer);
+        let end = answer.next.is_none().then_some(answer.children);
+        self.handle(
+            process,
+            life,
+            ConsumerEvent::Read {
+                records: answer.records,
+                end,
+                millis_behind_latest: answer.millis_behind_latest,
+            },
+        );
+        self.processes[process].budget.end_read(&shard);
+        self.give_room(process);
+        let bound = self.plan.settings.in_flight_bytes;
+        let rule = self.ledger.check_bytes(process, bound);
+        self.hold(rule);
+        self.step_fetch(process, life);
+    }
+
+    fn note_read(&mut self, process: usize, life: usize, answer: &Answer) {
+        let Some(first) = answer.records.first() else {
+            return;
+        };
+        let number = self.stream.entry_of(&first.sequence) as u32;
+        let shard = self.ledger.lives[life].shard;
+        let place = self.ledger.shards[shard]
+            .entries
+            .partition_point(|entry| *entry < number);
+        let count = answer.records.len();
+        self.tell(|| {
+            format!(
+                "p{process} reads {count} records of s{shard} from {}",
+                first.sequence
+            )
+        });
+        self.ledger.read(life, place, count);
+    }
+}

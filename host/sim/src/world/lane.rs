@@ -1,0 +1,500 @@
+//! The task of one lane, as the host has it: batches, flushes, deliveries.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use shardwright_core::{
+    Batch, Cause, ConsumerEvent, FlushReason, LaneState, Outcome, Position, Ran, Run,
+    SequenceNumber,
+};
+
+use super::consumer::retry_policy;
+use super::{Event, World, nanos};
+use crate::faults::Fault;
+use crate::handler::{Answered, emission_of};
+use crate::ledger::Said;
+use crate::plan::Target;
+use crate::process::{FlushOutcome, Input, Instance, LaneWork, RanOutcome};
+
+/// As the host has it: a lane that holds messages and gets none asks its instances to flush after this long.
+const IDLE_FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// As the host has it: a lane without a permit looks again after this long.
+const PERMIT_LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// One thing that a lane does: the shell's own state, taken out of the process while it goes on.
+pub(crate) struct Turn {
+    pub(crate) life: usize,
+    pub(crate) generation: u32,
+    pub(crate) instances: Vec<Option<Instance>>,
+    /// What handlers said, to be true when the turn is over.
+    pub(crate) said: Vec<(u32, Said)>,
+    /// Messages and emissions that handlers have had in this turn.
+    pub(crate) handled: Vec<u32>,
+    /// What an emission to nowhere came from.
+    pub(crate) unrouted: Vec<u32>,
+    pub(crate) takes: Duration,
+    /// How much of the lists was there before this run.
+    before: (usize, usize),
+    delivered: Vec<(Duration, Vec<u32>)>,
+}
+
+impl Turn {
+    pub(crate) fn instance(&mut self, step: usize) -> &mut Instance {
+        let generation = self.generation;
+        self.instances[step].get_or_insert_with(|| Instance {
+            generation,
+            held: Vec::new(),
+            next_name: 1,
+        })
+    }
+
+    /// The host rejects what leads to an output that nobody routes.
+    pub(crate) fn reject_unrouted(&mut self) {
+        let unrouted = std::mem::take(&mut self.unrouted);
+        self.said
+            .extend(unrouted.into_iter().map(|node| (node, Said::Reject)));
+    }
+
+    fn lose(&mut self, state: &mut LaneState, step: usize) -> Vec<(shardwright_core::Slot, u64)> {
+        let instance = self.instances[step].take();
+        let held = instance.into_iter().flat_map(|instance| instance.held);
+        self.said.extend(held.map(|(_, node)| (node, Said::Again)));
+        state.instance_lost(step)
+    }
+}
+
+/// A step that gave no reply.
+struct Crash {
+    step: usize,
+    kind: &'static str,
+}
+
+impl World<'_> {
+    pub(super) fn begin_lane(&mut self, process: usize, life: usize, lane: usize) {
+        let now = self.clock_of(process);
+        let newest = self.processes[process].generation;
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let permit = shell.permit;
+        let task = &mut shell.lanes[lane];
+        if task.is_busy {
+            return;
+        }
+        let is_old = |instance: &Instance| instance.generation != newest;
+        if task.instances.iter().flatten().any(is_old) {
+            return self.flush(process, life, lane, FlushReason::Reload, false);
+        }
+        match task.work.front() {
+            None if task.state.held() > 0 => {
+                let turn = task.turn;
+                let at = self.local_after(process, IDLE_FLUSH_AFTER);
+                self.at(
+                    at,
+                    Event::Consumer(process, life, Input::Idle { lane, turn }),
+                );
+            }
+            None => {}
+            Some(LaneWork::Run(_)) if now >= permit => {
+                let at = self.local_after(process, PERMIT_LOOK_EVERY);
+                self.at(at, Event::Consumer(process, life, Input::Lane(lane)));
+            }
+            Some(_) => match task.work.pop_front() {
+                Some(LaneWork::Run(batch)) => self.run(process, life, lane, batch),
+                Some(LaneWork::Flush(reason)) => self.flush(process, life, lane, reason, true),
+                None => {}
+            },
+        }
+    }
+
+    pub(super) fn flush_idle(&mut self, process: usize, life: usize, lane: usize, turn: u32) {
+        let newest = self.processes[process].generation;
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
+        let task = &shell.lanes[lane];
+        if task.is_busy || task.turn != turn || !task.work.is_empty() || task.state.held() == 0 {
+            return;
+        }
+        let is_old = |instance: &Instance| instance.generation != newest;
+        let reason = if task.instances.iter().flatten().any(is_old) {
+            FlushReason::Reload
+        } else {
+            FlushReason::Idle
+        };
+        self.flush(process, life, lane, reason, false);
+    }
+
+    fn begin_turn(&mut self, process: usize, life: usize, lane: usize) -> (Turn, LaneState) {
+        let generation = self.processes[process].generation;
+        let mut turn = Turn {
+            life,
+            generation,
+            instances: Vec::new(),
+            said: Vec::new(),
+            handled: Vec::new(),
+            unrouted: Vec::new(),
+            takes: Duration::from_micros(50),
+            before: (0, 0),
+            delivered: Vec::new(),
+        };
+        let mut state = LaneState::default();
+        if let Some(shell) = self.processes[process].shell(life) {
+            let task = &mut shell.lanes[lane];
+            task.is_busy = true;
+            task.turn += 1;
+            turn.instances = std::mem::take(&mut task.instances);
+            state = std::mem::take(&mut task.state);
+        }
+        (turn, state)
+    }
+
+    fn end_turn(&mut self, process: usize, lane: usize, turn: &mut Turn, state: LaneState) {
+        let life = turn.life;
+        if let Some(shell) = self.processes[process].shell(life) {
+            let task = &mut shell.lanes[lane];
+            task.instances = std::mem::take(&mut turn.instances);
+            task.state = state;
+        }
+        for (takes, nodes) in turn.delivered.drain(..) {
+            let at = self.now + nanos(takes);
+            self.at(at, Event::Consumer(process, life, Input::Delivered(nodes)));
+        }
+    }
+
+    fn run(&mut self, process: usize, life: usize, lane: usize, batch: Box<Batch>) {
+        let tenure = self.ledger.lives[life].tenure.clone();
+        self.check_tenure(process, &tenure);
+        let mut records = Vec::with_capacity(batch.len());
+        for index in 0..batch.len() {
+            match self.record_of(&batch, index) {
+                Some(record) => records.push(record),
+                None => {
+                    let what = format!("{:?} runs and was never put", batch.place(index));
+                    return self.hold(Err(("DL-1", what)));
+                }
+            }
+        }
+        let span = self.plan.settings.span;
+        let rule = self.ledger.check_begin(&self.stream, life, &records, span);
+        self.hold(rule);
+        let ledger = &self.ledger;
+        self.trace.tell(self.now, || {
+            let index = |record: &u32| ledger.records[*record as usize].index.to_string();
+            let names: Vec<String> = records.iter().map(index).collect();
+            format!(
+                "p{process} runs {}[{}] in lane {lane}",
+                tenure.shard,
+                names.join(",")
+            )
+        });
+        let (mut turn, mut state) = self.begin_turn(process, life, lane);
+        let nodes: Vec<u32> = records
+            .iter()
+            .map(|record| self.ledger.message(life, *record))
+            .collect();
+        let routes = Rc::clone(&self.routes);
+        let run = Run::new(&batch, &mut state, &routes);
+        let ran = match self.finish_run(&mut turn, run, nodes) {
+            Ok(outcome) => Ran::Done(outcome),
+            Err(crash) => {
+                let lost = self.crashed(process, &mut turn, &mut state, &crash);
+                let cause = Cause {
+                    step: Some(crash.step),
+                    kind: crash.kind,
+                    reason: String::new(),
+                };
+                Ran::Crashed { cause, lost }
+            }
+        };
+        self.end_turn(process, lane, &mut turn, state);
+        let outcome = RanOutcome {
+            batch,
+            ran,
+            said: turn.said,
+        };
+        self.after(
+            turn.takes,
+            Event::Consumer(process, life, Input::Ran(Box::new(outcome))),
+        );
+    }
+
+    fn record_of(&self, batch: &Batch, index: usize) -> Option<u32> {
+        let (sequence, sub_sequence) = batch.place(index);
+        let sequence = SequenceNumber::parse(sequence).ok()?;
+        let position = Position {
+            sequence,
+            sub_sequence,
+        };
+        self.ledger.record_at(&self.stream, &position)
+    }
+
+    fn crashed(
+        &mut self,
+        process: usize,
+        turn: &mut Turn,
+        state: &mut LaneState,
+        crash: &Crash,
+    ) -> Vec<(shardwright_core::Slot, u64)> {
+        self.tell(|| {
+            format!(
+                "p{process}: step {} gives no reply ({})",
+                crash.step, crash.kind
+            )
+        });
+        // Whatever was said in this run counts for nothing.
+        let (said, delivered) = turn.before;
+        turn.said.truncate(said);
+        turn.said
+            .extend(turn.handled.iter().map(|node| (*node, Said::Again)));
+        turn.delivered.truncate(delivered);
+        turn.lose(state, crash.step)
+    }
+
+    /// Takes a run through the steps that are left, and delivers what it emits.
+    fn finish_run(
+        &mut self,
+        turn: &mut Turn,
+        mut run: Run<'_>,
+        first: Vec<u32>,
+    ) -> Result<Outcome, Crash> {
+        let mut nodes = first;
+        while let Some(step) = run.next_step() {
+            if run.messages().is_empty() {
+                break;
+            }
+            let crash = |kind| Crash { step, kind };
+            let answer = match self.call_handler(turn, step, &nodes) {
+                Answered::Crash(kind) => return Err(crash(kind)),
+                Answered::Reply(answer) => answer,
+            };
+            if answer.as_ref().is_ok_and(|reply| run.check(reply).is_err()) {
+                return Err(crash("reply"));
+            }
+            run.absorb(answer);
+            nodes = if run.next_step().is_some() {
+                run.messages().data.iter().map(emission_of).collect()
+            } else {
+                Vec::new()
+            };
+        }
+        self.deliver(turn, &mut run);
+        self.check_generations(turn);
+        Ok(run.finish())
+    }
+
+    /// HR-1: the steps of one batch are of one generation.
+    fn check_generations(&mut self, turn: &Turn) {
+        let mut generations = turn
+            .instances
+            .iter()
+            .flatten()
+            .map(|instance| instance.generation);
+        let is_one = generations.all(|generation| generation == turn.generation);
+        if !is_one {
+            self.hold(Err(("HR-1", "a batch met two generations".to_owned())));
+        }
+    }
+
+    fn deliver(&mut self, turn: &mut Turn, run: &mut Run<'_>) {
+        if !run.has_deliveries() {
+            return;
+        }
+        let retry = retry_policy(&self.plan.settings);
+        for sink in 0..self.plan.settings.sinks {
+            let began = turn.takes;
+            let mut left: Option<Vec<usize>> = None;
+            let mut failures = 0;
+            loop {
+                let is_left = |id: &usize| left.as_ref().is_none_or(|left| left.contains(id));
+                let todo: Vec<(usize, u32, String)> = run
+                    .deliveries(sink)
+                    .filter(|delivery| is_left(&delivery.id))
+                    .map(|delivery| {
+                        (
+                            delivery.id,
+                            emission_of(delivery.data),
+                            delivery.key.to_owned(),
+                        )
+                    })
+                    .collect();
+                if todo.is_empty() {
+                    break;
+                }
+                turn.takes += self.hop() + self.hop();
+                let (delivered, refused, again) = self.send(turn.takes, todo);
+                turn.delivered.push((turn.takes, delivered));
+                for (id, node) in refused {
+                    run.undeliverable(id, "delivery", "");
+                    turn.said.push((node, Said::Reject));
+                }
+                if again.is_empty() {
+                    break;
+                }
+                failures += 1;
+                if turn.takes >= began + retry.max_age {
+                    for (id, node) in again {
+                        run.undeliverable(id, "age", "");
+                        turn.said.push((node, Said::Reject));
+                    }
+                    break;
+                }
+                left = Some(again.into_iter().map(|(id, _)| id).collect());
+                turn.takes += retry.pause(failures, self.time.draw());
+            }
+        }
+    }
+
+    /// One call of a sink: what it takes, what it refuses for good, and what it does not take now.
+    #[expect(
+        clippy::type_complexity,
+        reason = "three lists that are taken apart at once"
+    )]
+    fn send(
+        &mut self,
+        takes: Duration,
+        todo: Vec<(usize, u32, String)>,
+    ) -> (Vec<u32>, Vec<(usize, u32)>, Vec<(usize, u32)>) {
+        let is_away = self.now + nanos(takes) < self.away_until[Target::Sinks as usize];
+        let (mut delivered, mut refused, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        let mut stuck: Vec<String> = Vec::new();
+        for (id, node, key) in todo {
+            // A sink keeps the order of a key: what follows a failed one is not sent.
+            if stuck.contains(&key) {
+                again.push((id, node));
+            } else if is_away || self.strikes(Fault::SinkFails) {
+                again.push((id, node));
+                stuck.push(key);
+            } else if self.strikes(Fault::SinkRefuses) {
+                refused.push((id, node));
+            } else {
+                delivered.push(node);
+            }
+        }
+        (delivered, refused, again)
+    }
+
+    pub(super) fn ran(&mut self, process: usize, life: usize, outcome: RanOutcome) {
+        let RanOutcome { batch, ran, said } = outcome;
+        let lane = batch.lane;
+        for (node, said) in said {
+            self.ledger.say(node, said);
+        }
+        self.free_lane(process, life, lane);
+        self.handle(process, life, ConsumerEvent::Ran { batch, ran });
+    }
+
+    fn free_lane(&mut self, process: usize, life: usize, lane: usize) {
+        if let Some(shell) = self.processes[process].shell(life) {
+            shell.lanes[lane].is_busy = false;
+        }
+        self.after(
+            Duration::from_micros(1),
+            Event::Consumer(process, life, Input::Lane(lane)),
+        );
+    }
+
+    /// Asks every step in turn for what it still has. What one emits passes through the steps behind it.
+    fn flush(
+        &mut self,
+        process: usize,
+        life: usize,
+        lane: usize,
+        reason: FlushReason,
+        is_asked: bool,
+    ) {
+        let (mut turn, mut state) = self.begin_turn(process, life, lane);
+        self.tell(|| format!("p{process} flushes lane {lane} of life {life}: {reason:?}"));
+        let is_reload = reason == FlushReason::Reload;
+        if is_reload {
+            turn.generation = turn
+                .instances
+                .iter()
+                .flatten()
+                .map(|instance| instance.generation)
+                .min()
+                .unwrap_or(0);
+        }
+        let mut total = Outcome {
+            verdicts: Vec::new(),
+            released: Vec::new(),
+            unknown_releases: 0,
+        };
+        let mut lost = Vec::new();
+        for step in 0..self.plan.settings.steps {
+            if turn.instances[step].is_none() {
+                continue;
+            }
+            match self.flush_step(&mut turn, step, &mut state) {
+                Ok(outcome) => total.released.extend(outcome.released),
+                Err(crash) => lost.extend(self.crashed(process, &mut turn, &mut state, &crash)),
+            }
+        }
+        if is_reload {
+            // What an old generation still holds is delivered again to the new one.
+            for step in 0..self.plan.settings.steps {
+                lost.extend(turn.lose(&mut state, step));
+            }
+        }
+        self.end_turn(process, lane, &mut turn, state);
+        let outcome = FlushOutcome {
+            lane,
+            is_asked,
+            outcome: total,
+            lost,
+            said: turn.said,
+        };
+        self.after(
+            turn.takes,
+            Event::Consumer(process, life, Input::Flushed(Box::new(outcome))),
+        );
+    }
+
+    fn flush_step(
+        &mut self,
+        turn: &mut Turn,
+        first: usize,
+        state: &mut LaneState,
+    ) -> Result<Outcome, Crash> {
+        turn.before = (turn.said.len(), turn.delivered.len());
+        turn.handled.clear();
+        let routes = Rc::clone(&self.routes);
+        let nothing = Batch::default();
+        let mut run = Run::of_flush(first, &nothing, state, &routes);
+        let crash = |kind| Crash { step: first, kind };
+        let answer = match self.flush_handler(turn, first) {
+            Answered::Crash(kind) => return Err(crash(kind)),
+            Answered::Reply(answer) => answer,
+        };
+        if answer.as_ref().is_ok_and(|reply| run.check(reply).is_err()) {
+            return Err(crash("reply"));
+        }
+        run.absorb(answer);
+        let nodes = run.messages().data.iter().map(emission_of).collect();
+        self.finish_run(turn, run, nodes)
+    }
+
+    pub(super) fn flushed(&mut self, process: usize, life: usize, outcome: FlushOutcome) {
+        let FlushOutcome {
+            lane,
+            is_asked,
+            outcome,
+            lost,
+            said,
+        } = outcome;
+        for (node, said) in said {
+            self.ledger.say(node, said);
+        }
+        self.free_lane(process, life, lane);
+        self.handle(
+            process,
+            life,
+            ConsumerEvent::Flushed {
+                is_asked,
+                outcome,
+                lost,
+            },
+        );
+    }
+}
