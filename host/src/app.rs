@@ -144,6 +144,7 @@ pub struct App {
     /// Guests run here, and the shells that feed them.
     guests: Runtime,
     clients: AwsClients,
+    plugin_settings: WasmtimeSettings,
     plugins: Option<WasmtimeRuntime>,
     files: Arc<LineFiles>,
     local: Option<shardwright_local::Attachment>,
@@ -160,6 +161,10 @@ impl App {
             .map_err(AppError::Threads)?;
         let guests = tokio::runtime::Builder::new_multi_thread()
             .thread_name("shardwright-guest")
+            // A poll may last for a tick of the engine here. tokio looks at timers after 61 polls, and at what other
+            // threads have woken after as many or more: a second or two, beside guests that spin.
+            .event_interval(1)
+            .global_queue_interval(1)
             .enable_all()
             .build()
             .map_err(AppError::Threads)?;
@@ -168,10 +173,16 @@ impl App {
             io,
             guests,
             clients: AwsClients::new(),
+            plugin_settings: WasmtimeSettings::default(),
             plugins: None,
             files: Arc::default(),
             local: None,
         })
+    }
+
+    /// Sets how many plugin instances may live at once; to be called before the first plugin is loaded.
+    pub fn set_plugin_instances(&mut self, instances: u32) {
+        self.plugin_settings.instances = instances;
     }
 
     /// The runtime for whatever waits.
@@ -300,6 +311,7 @@ impl App {
         let size = bytes.len();
         let spec = PluginSpec {
             label: label.into(),
+            share: label.into(),
             bytes: bytes.clone(),
             config: "{}".into(),
             limits: INSPECT_LIMITS,
@@ -325,7 +337,7 @@ impl App {
         // Taken out and put back, since a borrow cannot be given back from one branch and renewed in the other.
         let runtime = match self.plugins.take() {
             Some(runtime) => runtime,
-            None => WasmtimeRuntime::new(&WasmtimeSettings::default())?,
+            None => WasmtimeRuntime::new(&self.plugin_settings)?,
         };
         Ok(self.plugins.insert(runtime))
     }
@@ -366,6 +378,7 @@ impl App {
         let bytes = plugin_bytes(pipeline, number)?;
         let spec = PluginSpec {
             label: format!("{}/{}", pipeline.name, number + 1).into(),
+            share: pipeline.name.as_str().into(),
             bytes,
             config: Arc::clone(&step.config),
             limits: PluginLimits {

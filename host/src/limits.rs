@@ -77,6 +77,10 @@ pub(crate) const LEASE_WRITE_DIVISOR: u32 = 4;
 
 // === process ===
 
+/// Plugin instances of the process when nothing else is asked for: 15 shards × 8 lanes × 4 steps, and as many again while
+/// plugins are reloaded. They reserve 12 TiB of the 128 TiB of address space.
+pub(crate) const DEFAULT_PLUGIN_INSTANCES: u32 = 1_000;
+
 /// Threads for leases, reads and deliveries. They wait far more than they work; a second one keeps a slow answer's
 /// decoding from holding up a renewal.
 pub(crate) const IO_THREADS: usize = 2;

@@ -5,6 +5,7 @@
 mod e2e {
     mod chance;
     mod commands;
+    mod containers;
     mod endpoint_kills;
     mod examples;
     mod faults;
@@ -12,6 +13,7 @@ mod e2e {
     mod kills;
     mod load;
     mod machine;
+    mod neighbours;
     mod output;
     mod real_text;
     mod reshards;

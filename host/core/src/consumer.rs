@@ -18,12 +18,18 @@ use crate::time::Instant;
 use crate::window::{Admitted, Intake, Opening, Slot, Usage, Window};
 
 mod events;
+mod holds;
 mod progress;
 #[cfg(test)]
 mod tests;
 
 pub use events::{ConsumerEffect, ConsumerEvent, DeadMessage, Ran};
+use holds::Holds;
 use progress::Progress;
+
+/// Between two flushes of a plugin that keeps what it holds: often enough that a window or a shard's end does not wait
+/// long for it, seldom enough to cost nothing.
+const FLUSH_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a consumer is made with.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +48,8 @@ pub struct ConsumerSettings {
     pub checkpoint_after: u64,
     /// The columns that the first step reads.
     pub wanted: ColumnsWanted,
+    /// How long a plugin may hold a message past its call. After that the message counts as failed.
+    pub hold_max: Duration,
 }
 
 /// What there is to see of a consumer.
@@ -75,14 +83,15 @@ enum Phase {
     Over,
 }
 
-/// How far the last flush has come, the one before a stop or at the end of a shard.
+/// How far a flush of everything has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flush {
     NotAsked,
     /// So many lanes have not answered.
-    Waiting(usize),
-    /// Whatever is held now stays held, and is delivered again to whoever comes next.
-    Done,
+    Waiting(usize, FlushReason),
+    /// Before a stop: whatever is held now stays held, and is delivered again to whoever comes next. Otherwise it may be
+    /// asked for again from this moment on.
+    Done(Instant),
 }
 
 /// The consumer of one shard.
@@ -91,6 +100,7 @@ pub struct Consumer {
     settings: ConsumerSettings,
     window: Window,
     lanes: Lanes,
+    holds: Holds,
     progress: Progress,
     phase: Phase,
     end: Option<Vec<ChildShard>>,
@@ -117,6 +127,7 @@ impl Consumer {
             settings,
             window,
             lanes: Lanes::new(settings.lanes, settings.batch, settings.retry),
+            holds: Holds::new(settings.hold_max),
             progress: Progress::new(now, settings.checkpoint_every, checkpoint),
             phase: Phase::Running,
             end: None,
@@ -160,17 +171,15 @@ impl Consumer {
                 outcome,
                 lost,
             } => {
-                if let Flush::Waiting(lanes) = self.flush
-                    && is_asked
-                {
-                    self.flush = if lanes > 1 {
-                        Flush::Waiting(lanes - 1)
-                    } else {
-                        Flush::Done
-                    };
+                if is_asked {
+                    self.lane_flushed(now);
                 }
                 self.settle_released(now, outcome.released, random, effects);
                 self.run_lost_again(now, lost, random, effects);
+            }
+            ConsumerEvent::GivenBack { lane, lost } => {
+                self.run_lost_again(now, lost, random, effects);
+                self.holds.given_back(lane);
             }
             ConsumerEvent::Buried(slots) => self.buried(now, &slots),
             ConsumerEvent::Stored(checkpoint) => self.progress.stored(now, checkpoint),
@@ -185,15 +194,22 @@ impl Consumer {
             return None;
         }
         let store = self.progress.deadline(|| self.window.watermark());
-        self.lanes.next_deadline().into_iter().chain(store).min()
+        let flush = match self.flush {
+            Flush::Done(again) if self.phase == Phase::Running => {
+                self.only_held_left().map(|_| again)
+            }
+            _ => None,
+        };
+        let others = store.into_iter().chain(flush);
+        let lanes = self.lanes.next_deadline().into_iter();
+        lanes.chain(others).chain(self.holds.next_deadline()).min()
     }
 
     fn drain(&mut self, effects: &mut Vec<ConsumerEffect>) {
         match self.phase {
             Phase::Running => {
                 self.phase = Phase::Draining;
-                // Answers that are still to come count for this stop.
-                if self.flush == Flush::Done {
+                if let Flush::Done(_) = self.flush {
                     self.flush = Flush::NotAsked;
                 }
                 self.end = None;
@@ -219,6 +235,11 @@ impl Consumer {
         let mut settled = Settled::default();
         match ran {
             Ran::Done(outcome) => {
+                for (index, verdict) in &outcome.verdicts {
+                    if let (Verdict::Held, Some(&slot)) = (verdict, batch.slots.get(*index)) {
+                        self.holds.hold(now, slot, batch.lane);
+                    }
+                }
                 let result = RunResult::Done(outcome.verdicts);
                 self.lanes
                     .settle(batch.lane, now, result, random, &mut settled);
@@ -262,7 +283,13 @@ impl Consumer {
         random: u64,
         effects: &mut Vec<ConsumerEffect>,
     ) {
-        for (slot, key_hash, verdict) in released {
+        for (slot, key_hash, mut verdict) in released {
+            if verdict != Some(Verdict::Held)
+                && self.holds.end(now, slot)
+                && verdict == Some(Verdict::Again)
+            {
+                verdict = Some(self.holds.verdict());
+            }
             let Some(message) = self.window.message(slot) else {
                 continue;
             };
@@ -333,6 +360,8 @@ impl Consumer {
         self.window.open(room, |message| lanes.admit(now, message));
         self.is_full = self.window.has_unopened();
         self.dispatch(now, effects);
+        let overdue = self.holds.overdue(now);
+        effects.extend(overdue.into_iter().map(ConsumerEffect::TakeBack));
         self.finish_or_store(now, effects);
         self.status.usage = self.usage();
         self.status.parked_keys = self.lanes.parked_keys();
@@ -362,8 +391,8 @@ impl Consumer {
     fn finish_or_store(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
         let watermark = self.window.watermark();
         let is_drained = self.window.is_drained();
-        if !is_drained && self.only_held_left() {
-            self.flush(effects);
+        if let Some(reason) = self.only_held_left() {
+            self.flush(now, reason, effects);
         }
         let is_stored = self.progress.is_stored(watermark.clone());
         if is_drained && let Some(children) = self.end.take_if(|_| is_stored) {
@@ -374,7 +403,8 @@ impl Consumer {
             });
             return;
         }
-        let is_begun_done = is_drained || (self.flush == Flush::Done && self.only_held_left());
+        let is_flushed = matches!(self.flush, Flush::Done(_)) && self.only_held_left().is_some();
+        let is_begun_done = is_drained || is_flushed;
         let is_stopping = self.phase == Phase::Draining && is_begun_done;
         if is_stopping && is_stored {
             self.phase = Phase::Over;
@@ -397,23 +427,45 @@ impl Consumer {
         not_covered >= self.settings.checkpoint_after || (self.is_full && is_most)
     }
 
-    /// Whether everything that is unresolved is held by an instance, and nothing else will come.
-    fn only_held_left(&self) -> bool {
-        let is_last = self.phase == Phase::Draining || self.end.is_some();
-        is_last && !self.window.has_unopened() && self.lanes.is_idle() && self.burying.is_empty()
+    /// Why everything must be flushed: what is unresolved is held by instances, and nothing else will come before some of
+    /// it is released.
+    fn only_held_left(&self) -> Option<FlushReason> {
+        if self.window.is_drained() || !self.lanes.is_idle() || !self.burying.is_empty() {
+            return None;
+        }
+        match (self.phase, &self.end) {
+            _ if self.window.has_unopened() => {
+                (!self.holds.is_empty()).then_some(FlushReason::Full)
+            }
+            (_, Some(_)) => Some(FlushReason::ShardEnd),
+            (Phase::Draining, None) => Some(FlushReason::Shutdown),
+            _ => None,
+        }
     }
 
-    fn flush(&mut self, effects: &mut Vec<ConsumerEffect>) {
-        // At the end of a shard it is asked again and again, since the end cannot be stored before.
-        let reason = if self.end.is_some() {
-            FlushReason::ShardEnd
-        } else {
-            FlushReason::Shutdown
+    /// Asks once before a stop, and now and again for as long as the window or the shard's end waits for it.
+    fn flush(&mut self, now: Instant, reason: FlushReason, effects: &mut Vec<ConsumerEffect>) {
+        let is_due = match self.flush {
+            Flush::NotAsked => true,
+            Flush::Waiting(..) => false,
+            Flush::Done(again) => self.phase == Phase::Running && again <= now,
         };
-        if self.flush == Flush::NotAsked || (self.flush == Flush::Done && self.end.is_some()) {
-            self.flush = Flush::Waiting(self.lanes.count());
+        if is_due {
+            self.flush = Flush::Waiting(self.lanes.count(), reason);
             effects.push(ConsumerEffect::Flush(reason));
         }
+    }
+
+    fn lane_flushed(&mut self, now: Instant) {
+        let Flush::Waiting(lanes, reason) = self.flush else {
+            return;
+        };
+        self.flush = match reason {
+            _ if lanes > 1 => Flush::Waiting(lanes - 1, reason),
+            // A plugin may keep more for a full window than for a stop.
+            FlushReason::Full if self.phase == Phase::Draining => Flush::NotAsked,
+            _ => Flush::Done(now + FLUSH_PAUSE),
+        };
     }
 
     /// What there is to see.

@@ -188,6 +188,8 @@ pub struct Flow {
     pub span: u64,
     /// What a handler gets in one call.
     pub batch: Batch,
+    /// How long a handler may hold a message past its call.
+    pub hold: Duration,
 }
 
 /// What a handler gets in one call: a batch is full when any of the three is reached. One message that is larger than

@@ -48,6 +48,7 @@ fn settings() -> ConsumerSettings {
             sub_sequence_numbers: false,
             arrival_times: false,
         },
+        hold_max: Duration::from_hours(1),
     }
 }
 

@@ -22,6 +22,9 @@ use crate::world::World;
 /// A guest's own time.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a plugin may hold a message: short, so that some do for too long.
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(5);
+
 /// What came of a call.
 #[expect(
     clippy::large_enum_variant,
@@ -99,6 +102,7 @@ pub(crate) fn routes(settings: &Settings) -> Routes {
             in_flight_records: settings.in_flight,
             in_flight_bytes: settings.in_flight_bytes,
             span: settings.span,
+            hold: HOLD_MAX,
             batch: Batch {
                 records: settings.batch as u32,
                 bytes: settings.answer,

@@ -87,6 +87,7 @@ pub(crate) struct Lane {
 pub(crate) enum LaneWork {
     Run(Box<Batch>),
     Flush(FlushReason),
+    TakeBack,
 }
 
 /// A plugin's instance: what it holds, and under which name.
@@ -110,6 +111,7 @@ pub(crate) enum Input {
     Delivered(Vec<u32>),
     Ran(Box<RanOutcome>),
     Flushed(Box<FlushOutcome>),
+    GivenBack { lane: usize, lost: Vec<(Slot, u64)> },
     Buried(Vec<Slot>, Vec<u32>),
     Synced(AfterSync),
 }

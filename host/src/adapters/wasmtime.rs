@@ -2,8 +2,8 @@
 //!
 //! One engine and one pool of instances serve the process ([`engine`]). A component is compiled once and found again
 //! by its digest ([`compile`], [`cache`]), checked by name ([`world`]) and started once before it is used
-//! ([`prepared`]). Each instance lives in a store of its own ([`guest`]) and is called within its limits ([`call`],
-//! [`meter`], [`memory_limit`]); the words of the contract become core's at one edge ([`v0_1`]).
+//! ([`prepared`]). Each instance lives in a store of its own ([`guest`]) and is called within its limits, when it is its
+//! turn ([`call`], [`meter`], [`memory_limit`], [`gate`]); the words of the contract become core's at one edge ([`v0_1`]).
 
 mod cache;
 mod call;
@@ -11,6 +11,7 @@ mod compile;
 mod console;
 mod engine;
 mod failure;
+mod gate;
 mod guest;
 mod instance;
 mod limits;
@@ -21,6 +22,7 @@ mod v0_1;
 mod voice;
 mod world;
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -29,11 +31,13 @@ use wasmtime::component::{Component, Linker};
 pub use cache::CacheDir;
 pub use engine::InvalidEngine;
 
+use crate::limits::DEFAULT_PLUGIN_INSTANCES;
 use crate::ports::{PluginRuntime, PluginSpec, PortFuture, PrepareError, PreparedPlugin};
 use cache::Cache;
 use compile::{Compiled, Compiler};
 use engine::{Pool, Ticker};
 use failure::POOL_SETTING;
+use gate::Gate;
 use guest::{Given, Guest};
 use prepared::{Entry, Plugin, Prepared};
 use voice::Voice;
@@ -51,7 +55,7 @@ pub struct WasmtimeSettings {
 impl Default for WasmtimeSettings {
     fn default() -> Self {
         Self {
-            instances: 1_000,
+            instances: DEFAULT_PLUGIN_INSTANCES,
             cache: CacheDir::User,
         }
     }
@@ -71,6 +75,8 @@ pub struct WasmtimeRuntime {
 /// What instances need for as long as they live.
 struct Shared {
     engine: Engine,
+    /// Without it the executor would decide whose guests run.
+    gate: Arc<Gate>,
     /// Without its ticks no guest is pre-empted.
     _ticker: Ticker,
 }
@@ -97,10 +103,12 @@ impl WasmtimeRuntime {
             None
         });
         let ticker = Ticker::start(&engine)?;
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Self {
             compiler: Compiler::new(engine.clone(), cache),
             shared: Arc::new(Shared {
                 engine,
+                gate: Gate::new(threads),
                 _ticker: ticker,
             }),
             linker,
@@ -144,6 +152,7 @@ impl WasmtimeRuntime {
             limits: spec.limits,
             config: spec.config,
             voice: Arc::new(Voice::new(spec.label)),
+            share: Arc::new(self.shared.gate.share(&spec.share)),
         };
         let plugin = Plugin {
             linked,

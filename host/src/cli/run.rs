@@ -10,6 +10,7 @@ use shardwright_core::WorkerId;
 use super::signals::Signals;
 use super::{CliError, pipelines};
 use crate::app::{App, AppError};
+use crate::limits::DEFAULT_PLUGIN_INSTANCES;
 use crate::runtime::RunningPipeline;
 
 /// How often it is looked whether every shard is at its tip.
@@ -37,11 +38,17 @@ pub(super) struct Run {
     /// leases back at once.
     #[arg(long, value_name = "ID")]
     worker_id: Option<String>,
+
+    /// Plugin instances that may live at once: shards held × lanes × steps, and twice that while a plugin is reloaded.
+    /// Each reserves some 12 GiB of address space, and takes memory only for what it uses.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PLUGIN_INSTANCES)]
+    plugin_instances: u32,
 }
 
 impl Run {
     pub(super) fn run(self, mut app: App) -> Result<ExitCode, CliError> {
         let loaded = pipelines::load(&self.paths)?;
+        app.set_plugin_instances(self.plugin_instances);
         let named = match self.worker_id {
             Some(_) => None,
             None => Some(app.data().name_worker().map_err(AppError::from)?),

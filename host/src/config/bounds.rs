@@ -26,6 +26,9 @@ pub(super) const MAX_IN_FLIGHT_BYTES: u64 = 1024 * 1024 * MIB;
 /// More is delivered again after a crash than anybody wants to explain.
 pub(super) const MAX_SPAN: u64 = 100_000_000;
 
+/// A stream keeps its records for a day by default: what is held longer may not be there to be delivered again.
+pub(super) const MAX_HOLD: u64 = 24 * HOUR;
+
 /// A batch crosses into a guest as one call with one deadline.
 pub(super) const MAX_BATCH_RECORDS: u64 = 100_000;
 

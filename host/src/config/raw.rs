@@ -179,6 +179,9 @@ record! {
         or("100000") span: Number<1, { bounds::MAX_SPAN }>,
         /// What a plugin gets in one call.
         or("{}") batch: Batch,
+        // Longer than the windows that fit what may be in flight, shorter than an operator wants to wait for a leak.
+        /// How long a plugin may hold a message past its call; then its instance is replaced, and the message has failed.
+        or("15m") hold: Time<{ bounds::TICK }, { bounds::MAX_HOLD }>,
     }
 }
 

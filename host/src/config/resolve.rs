@@ -189,6 +189,7 @@ fn flow(flow: &raw::Flow, reader: &mut Reader<'_>) -> Option<Flow> {
             bytes: batch_bytes?.value.0,
             wait: batch?.wait.value()?.0,
         },
+        hold: flow.hold.value()?.0,
     })
 }
 

@@ -25,6 +25,8 @@ pub struct PluginLimits {
 pub struct PluginSpec {
     /// Where it is used, for logs and errors: `pipeline/step`.
     pub label: Arc<str>,
+    /// Whose processor time it uses: guests of different shares get as much of it as each other, however many they are.
+    pub share: Arc<str>,
     /// The component.
     pub bytes: Bytes,
     /// Its configuration, JSON text.

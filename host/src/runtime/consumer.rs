@@ -35,6 +35,10 @@ pub(super) enum Input {
         outcome: Outcome,
         lost: Vec<(Slot, u64)>,
     },
+    GivenBack {
+        lane: usize,
+        lost: Vec<(Slot, u64)>,
+    },
     Buried(Vec<Slot>),
     /// Everything that was delivered before is durable; now this may be asked for.
     Synced(AfterSync),
@@ -130,11 +134,12 @@ impl Shell {
         let guests = self.shared.parts.guests.clone();
         for number in 0..self.shared.parts.pipeline.flow.lanes {
             // One batch or flush is out at a time; a second place, since a lane that lost an instance over a flush of its own
-            // may be given a batch while the flush it was asked for still waits.
-            let (give, work) = mpsc::channel(2);
+            // may be given a batch while the flush it was asked for still waits; and a third for what it held too long.
+            let (give, work) = mpsc::channel(3);
             let lane = Lane {
                 shared: Arc::clone(&self.shared),
                 shard: self.shard.clone(),
+                number: number.into(),
                 origin: format!("{}/{number}", self.shard),
                 permit: self.lease.permit(),
                 orders: self.lease.orders(),
@@ -258,6 +263,7 @@ impl Shell {
                 outcome,
                 lost,
             }),
+            Input::GivenBack { lane, lost } => self.handle(ConsumerEvent::GivenBack { lane, lost }),
             Input::Buried(slots) => self.handle(ConsumerEvent::Buried(slots)),
             Input::Synced(after) => {
                 let asked = match after {
@@ -335,6 +341,7 @@ impl Shell {
                     self.give(lane, LaneWork::Flush(reason));
                 }
             }
+            ConsumerEffect::TakeBack(lane) => self.give(lane, LaneWork::TakeBack),
             ConsumerEffect::Bury(dead) => self.bury(dead),
             ConsumerEffect::Store(delta) => self.sync_then(AfterSync::Checkpoint(delta)),
             ConsumerEffect::Ended { from, children } => {
@@ -346,7 +353,7 @@ impl Shell {
     }
 
     fn give(&self, lane: usize, work: LaneWork) {
-        // A lane has at most two things to do, for which its channel has room; one that is gone was aborted with the rest.
+        // A lane has at most three things to do, for which its channel has room; one that is gone was aborted with the rest.
         if let Some(lane) = self.lanes.get(lane) {
             let _ = lane.try_send(work);
         }

@@ -20,12 +20,15 @@ const IDLE_FLUSH_AFTER: Duration = Duration::from_secs(1);
 pub(super) enum LaneWork {
     Run(Box<Batch>),
     Flush(FlushReason),
+    /// Something was held for too long.
+    TakeBack,
 }
 
 /// A lane of one shard.
 pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
     pub(super) shard: ShardId,
+    pub(super) number: usize,
     /// `shard/lane`, for the guests' log lines.
     pub(super) origin: String,
     pub(super) permit: DispatchPermit,
@@ -60,6 +63,7 @@ impl Lane {
             match work {
                 None => return,
                 Some(LaneWork::Flush(reason)) => self.flush(reason, true).await,
+                Some(LaneWork::TakeBack) => self.take_back().await,
                 Some(LaneWork::Run(batch)) => {
                     self.wait_for_permit().await;
                     let ran = self.run_batch(&batch).await;
@@ -194,6 +198,27 @@ impl Lane {
         }
         run.absorb(answer);
         self.finish(run).await
+    }
+
+    /// Replaces every instance that holds something: there is no other way to end a hold.
+    async fn take_back(&mut self) {
+        let mut state = std::mem::take(&mut self.state);
+        let mut lost = Vec::new();
+        for step in 0..self.instances.len() {
+            if state.holds(step) {
+                lost.extend(self.lose_instance(&mut state, step));
+                tracing::warn!(
+                    pipeline = self.shared.name(),
+                    step = step + 1,
+                    lane = %self.origin,
+                    limit = ?self.shared.parts.pipeline.flow.hold,
+                    "a plugin has held a message for longer than `flow.hold` allows; its instance is replaced, and what it held runs again"
+                );
+            }
+        }
+        self.state = state;
+        let lane = self.number;
+        let _ = self.out.send(Input::GivenBack { lane, lost }).await;
     }
 
     fn lose_instance(&mut self, state: &mut LaneState, step: usize) -> Vec<(Slot, u64)> {

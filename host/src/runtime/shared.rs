@@ -110,6 +110,7 @@ impl Shared {
             checkpoint_every: pipeline.checkpoint_every,
             checkpoint_after: (pipeline.flow.span / CHECKPOINTS_PER_SPAN).max(1),
             wanted: self.columns_wanted(),
+            hold_max: pipeline.flow.hold,
         }
     }
 

@@ -150,3 +150,25 @@ fn the_demonstration_counts_what_it_produces() {
     }
     assert_eq!(words, 5, "{told}");
 }
+
+/// The error names a flag that is there, and the flag helps.
+#[test]
+fn a_pool_that_is_too_small_names_the_flag_that_makes_it_larger() {
+    let machine = Machine::new();
+    machine.run(&["stream", "create", "words", "--shards", "1"]);
+    let pipeline = machine.write(
+        "words.yaml",
+        "version: 1\npipeline: words\nsource: { kinesis: { stream: words, endpoint: local } }\n\
+         flow: { lanes: 8 }\nsteps: [{ plugin: \"builtin:word-count\" }]\n\
+         sinks: { out: { file: { path: out.jsonl } } }\n",
+    );
+    let run = ["run", &pipeline, "--until-tip", "--plugin-instances"];
+    let mut small = machine.start(&[&run[..], &["7"]].concat());
+    assert!(!small.wait(LIMIT).success());
+    assert!(
+        small.stderr().contains("raise --plugin-instances"),
+        "{}",
+        small.story()
+    );
+    machine.run(&[&run[..], &["8"]].concat());
+}

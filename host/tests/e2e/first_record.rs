@@ -16,8 +16,8 @@ fn a_new_application_delivers_within_seconds() {
     machine.run(&["stream", "create", "ready", "--shards", "4"]);
     let text = machine.write("text", &"one two three\n".repeat(1_000));
     machine.run(&["stream", "put", "ready", "--from", &text, "--lines"]);
-    let mut taken = Vec::new();
-    for number in 0..rounds(3) {
+    let mut taken = [Vec::new(), Vec::new()];
+    for number in 0..2 * rounds(3) {
         let pipeline = machine.write(
             "new.yaml",
             &format!(
@@ -26,17 +26,28 @@ fn a_new_application_delivers_within_seconds() {
             ),
         );
         let out = machine.path(&format!("{number}.jsonl"));
+        // The first of each two compiles the plugin, the second finds it compiled.
+        let mut command = machine.command(&["run", &pipeline]);
+        command.env(
+            "XDG_CACHE_HOME",
+            machine.path(&format!("cache-{}", number / 2)),
+        );
         let began = Instant::now();
-        let mut run = machine.start(&["run", &pipeline]);
+        let mut run = machine.spawn(command);
         wait_for("a first line", || {
             assert!(run.is_running(), "{}", run.story());
             (whole_bytes(&out) > 0).then_some(())
         });
-        taken.push(began.elapsed());
+        taken[number as usize % 2].push(began.elapsed());
         run.terminate();
         assert!(run.wait(LIMIT).success(), "{}", run.story());
     }
-    taken.sort();
-    println!("from start to first delivery: {taken:?}");
-    assert!(taken[0] < BOUND, "{taken:?}");
+    for taken in &mut taken {
+        taken.sort();
+    }
+    let [compiled_first, compiled_before] = taken;
+    println!(
+        "from start to first delivery: {compiled_first:?}; compiled before: {compiled_before:?}"
+    );
+    assert!(compiled_first[0] < BOUND, "{compiled_first:?}");
 }

@@ -1,9 +1,10 @@
 //! A producer whose every record says its key and its number there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::chance::pause;
 use super::wire::Client;
@@ -29,6 +30,8 @@ pub(super) struct Load {
 #[derive(Clone, Debug)]
 pub(super) struct Produced {
     pub(super) keys: Vec<u64>,
+    /// When each was acknowledged, by key and number.
+    pub(super) sent: BTreeMap<(String, u64), Instant>,
     /// Requests that were sent more than once, since no answer came.
     pub(super) retried: u64,
 }
@@ -49,6 +52,7 @@ impl Load {
         let thread = thread::spawn(move || {
             let mut produced = Produced {
                 keys: vec![0; KEYS],
+                sent: BTreeMap::new(),
                 retried: 0,
             };
             let mut key = 0;
@@ -67,6 +71,11 @@ impl Load {
                     pause(RETRY);
                 }
                 produced.keys = keys;
+                let now = Instant::now();
+                for (key, number) in records {
+                    let place = (key, number.parse().unwrap());
+                    produced.sent.insert(place, now);
+                }
                 pause(TICK);
             }
             produced

@@ -159,34 +159,47 @@ fn real_text_is_counted_right_on_servers_of_others() {
     let files = texts();
     let expected = count(&files);
     let service = ["--endpoint", &standins.kinesis, "--region", "us-east-1"];
-    for (stream, aggregate) in [("plain", None), ("packed", Some("40"))] {
-        let create = ["stream", "create", stream, "--shards", "4"];
-        machine.run(&[&create[..], &service].concat());
-        let mut put = vec!["stream", "put", stream, "--lines", "--from"];
-        put.extend(files.iter().map(|file| file.to_str().unwrap()));
-        put.extend(
-            aggregate
-                .map(|records| ["--aggregate", records])
-                .into_iter()
-                .flatten(),
-        );
-        machine.run(&[&put[..], &service].concat());
-        let pipeline = machine.write(
-            &format!("{stream}.yaml"),
-            &format!(
-                "version: 1\npipeline: {stream}-words\nsource: {{ kinesis: {{ stream: {stream}, region: us-east-1, \
-                 endpoint: \"{}\", leases: {{ endpoint: \"{}\" }} }} }}\n\
-                 steps: [{{ plugin: \"builtin:word-count\" }}]\n\
-                 sinks: {{ counts: {{ file: {{ path: {stream}.jsonl, format: json }} }} }}\n",
-                standins.kinesis, standins.dynamodb
-            ),
-        );
-        machine.run(&["run", &pipeline, "--until-tip"]);
-        let counted = counted(&machine.path(&format!("{stream}.jsonl")));
-        assert!(
-            counted == expected,
-            "{stream}: {}",
-            difference(&counted, &expected)
-        );
+    // More shards show nothing more of these servers, and cost their starting.
+    let all_shards: &[u32] = if standins.are_given {
+        &[1, 4, 16]
+    } else {
+        &[4]
+    };
+    for shards in all_shards {
+        for (kind, aggregate) in [("plain", None), ("packed", Some("40"))] {
+            let stream = format!("{kind}-{shards}");
+            let create = ["stream", "create", &stream, "--shards", &shards.to_string()];
+            machine.run(&[&create[..], &service].concat());
+            let mut put = vec!["stream", "put", &stream, "--lines", "--from"];
+            put.extend(files.iter().map(|file| file.to_str().unwrap()));
+            put.extend(
+                aggregate
+                    .map(|records| ["--aggregate", records])
+                    .into_iter()
+                    .flatten(),
+            );
+            machine.run(&[&put[..], &service].concat());
+            for lanes in [1, 8] {
+                let name = format!("{stream}-{lanes}");
+                let pipeline = machine.write(
+                    &format!("{name}.yaml"),
+                    &format!(
+                        "version: 1\npipeline: {name}-words\nsource: {{ kinesis: {{ stream: {stream}, region: us-east-1, \
+                         endpoint: \"{}\", leases: {{ endpoint: \"{}\" }} }} }}\nflow: {{ lanes: {lanes} }}\n\
+                         steps: [{{ plugin: \"builtin:word-count\" }}]\n\
+                         sinks: {{ counts: {{ file: {{ path: {name}.jsonl, format: json }} }} }}\n",
+                        standins.kinesis, standins.dynamodb
+                    ),
+                );
+                machine.run(&["run", &pipeline, "--until-tip"]);
+                let counted = counted(&machine.path(&format!("{name}.jsonl")));
+                assert!(
+                    counted == expected,
+                    "{name}: {}",
+                    difference(&counted, &expected)
+                );
+                println!("{name}: equal");
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Servers that nobody here wrote: kinesis-local for the stream, ministack for the lease table.
+//! Servers that nobody here wrote: kinesis-local for the stream, ministack for the lease table; or any others that run
+//! already, which `SHARDWRIGHT_E2E_KINESIS` and `SHARDWRIGHT_E2E_DYNAMODB` give the URLs of.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -59,13 +60,27 @@ impl Drop for Server {
 
 /// The two servers, and where they are.
 pub(super) struct Standins {
-    _servers: [Server; 2],
+    _servers: Vec<Server>,
+    /// They were not started here.
+    pub(super) are_given: bool,
     pub(super) kinesis: String,
     pub(super) dynamodb: String,
 }
 
 impl Standins {
     pub(super) fn start(machine: &Machine) -> Self {
+        let given = |name| std::env::var(name).ok();
+        if let (Some(kinesis), Some(dynamodb)) = (
+            given("SHARDWRIGHT_E2E_KINESIS"),
+            given("SHARDWRIGHT_E2E_DYNAMODB"),
+        ) {
+            return Self {
+                _servers: Vec::new(),
+                are_given: true,
+                kinesis,
+                dynamodb,
+            };
+        }
         let folder = folder();
         let (plain, tls, gateway) = (free_port(), free_port(), free_port());
         let mut kinesis = Command::new("node");
@@ -84,10 +99,11 @@ impl Standins {
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", gateway.to_string());
         Self {
-            _servers: [
+            _servers: vec![
                 Server::start(machine, "kinesis-local", kinesis, plain),
                 Server::start(machine, "ministack", dynamodb, gateway),
             ],
+            are_given: false,
             kinesis: format!("http://127.0.0.1:{plain}"),
             dynamodb: format!("http://127.0.0.1:{gateway}"),
         }

@@ -82,6 +82,19 @@ impl Client {
         }
     }
 
+    /// Puts one record where `hash` is.
+    pub(super) fn put_at(
+        &self,
+        stream: &str,
+        hash: &str,
+        key: &str,
+        data: &[u8],
+    ) -> io::Result<()> {
+        let data = STANDARD.encode(data);
+        let body = json!({ "StreamName": stream, "PartitionKey": key, "ExplicitHashKey": hash, "Data": data });
+        self.call("Kinesis_20131202.PutRecord", &body).map(drop)
+    }
+
     /// Every item of a table; none while there is no table.
     pub(super) fn scan(&self, table: &str) -> Vec<Value> {
         let mut items = Vec::new();

@@ -56,6 +56,14 @@ pub enum ConsumerEvent {
         /// What an instance held that was lost over it: slot and key hash.
         lost: Vec<(Slot, u64)>,
     },
+    /// A lane's instances that held anything are gone, as [`ConsumerEffect::TakeBack`] asked: slots and key hashes of
+    /// what they held.
+    GivenBack {
+        /// The lane.
+        lane: usize,
+        /// What it held.
+        lost: Vec<(Slot, u64)>,
+    },
     /// The dead-letter sink has these messages.
     Buried(Vec<Slot>),
     /// The checkpoint is durable up to here.
@@ -95,6 +103,9 @@ pub enum ConsumerEffect {
     /// Only held messages are left: ask every lane's instances to flush, and answer with [`ConsumerEvent::Flushed`] for each
     /// lane. No batch is out.
     Flush(FlushReason),
+    /// This lane has held a message for too long: after what it does now, replace its instances that hold anything, and
+    /// answer with [`ConsumerEvent::GivenBack`].
+    TakeBack(usize),
     /// The shard is closed and everything in it is done.
     Ended {
         /// Where the last move led.

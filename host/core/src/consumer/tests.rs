@@ -13,12 +13,14 @@ fn odds() -> impl Strategy<Value = Odds> {
         prop::sample::select(vec![0_u64, 0, 20]),
         0_u64..15,
         prop::sample::select(vec![0_u64, 1, 5, 1000]),
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(retry, reject, hold, crash, room)| Odds {
+        .prop_map(|(retry, reject, hold, crash, room, keeps)| Odds {
             retry,
             reject,
             hold,
             crash,
+            keeps,
             room,
         })
 }

@@ -154,6 +154,7 @@ mod tests {
                 in_flight_records: number(9).into(),
                 in_flight_bytes: number(10).into(),
                 span: number(11).into(),
+                hold: Duration::from_secs(number(11).into()),
                 batch: Batch {
                     records: number(12),
                     bytes: 1,

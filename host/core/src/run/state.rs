@@ -67,6 +67,11 @@ impl LaneState {
             .is_some_and(|held| held.contains_key(&id))
     }
 
+    /// Whether a step's instance holds anything.
+    pub fn holds(&self, step: usize) -> bool {
+        self.steps.get(step).is_some_and(|held| !held.is_empty())
+    }
+
     /// How many messages are held.
     pub fn held(&self) -> usize {
         self.outstanding.len()

@@ -10,6 +10,7 @@ use shardwright_core::{
 
 use super::{Event, World};
 use crate::faults::Fault;
+use crate::handler::HOLD_MAX;
 use crate::ledger::{Ledger, Life, Mark};
 use crate::plan::{Settings, Start, Target};
 use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
@@ -18,7 +19,7 @@ use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
 const CHECKPOINTS_PER_SPAN: u64 = 8;
 
 /// What a lane may have to do at once; its channel has no more room.
-const LANE_WORK_MAX: usize = 2;
+const LANE_WORK_MAX: usize = 3;
 
 /// A shell that still finds room after so many looks goes round in a circle.
 const LOOKS_MAX: u32 = 2_000;
@@ -48,6 +49,7 @@ fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerS
         checkpoint_every: settings.checkpoint_every,
         checkpoint_after: (settings.span / CHECKPOINTS_PER_SPAN).max(1),
         wanted: ColumnsWanted::ALL,
+        hold_max: HOLD_MAX,
     }
 }
 
@@ -130,6 +132,10 @@ impl World<'_> {
             }
             Input::Ran(outcome) => self.ran(process, life, *outcome),
             Input::Flushed(outcome) => self.flushed(process, life, *outcome),
+            Input::GivenBack { lane, lost } => {
+                self.free_lane(process, life, lane);
+                self.handle(process, life, ConsumerEvent::GivenBack { lane, lost });
+            }
             Input::Buried(slots, records) => {
                 for record in records {
                     self.ledger.done(life, record);
@@ -250,6 +256,9 @@ impl World<'_> {
                 for lane in 0..usize::from(self.plan.settings.lanes) {
                     self.give_work(process, life, lane, LaneWork::Flush(reason));
                 }
+            }
+            ConsumerEffect::TakeBack(lane) => {
+                self.give_work(process, life, lane, LaneWork::TakeBack);
             }
             ConsumerEffect::Bury(dead) => self.bury(process, life, dead),
             ConsumerEffect::Store(delta) => {

@@ -1,6 +1,8 @@
 //! The task of one lane, as the host has it: batches, flushes, deliveries.
 
 use std::rc::Rc;
+mod turn;
+
 use std::time::Duration;
 
 use shardwright_core::{
@@ -103,6 +105,7 @@ impl World<'_> {
             Some(_) => match task.work.pop_front() {
                 Some(LaneWork::Run(batch)) => self.run(process, life, lane, batch),
                 Some(LaneWork::Flush(reason)) => self.flush(process, life, lane, reason, true),
+                Some(LaneWork::TakeBack) => self.take_back(process, life, lane),
                 None => {}
             },
         }
@@ -124,43 +127,6 @@ impl World<'_> {
             FlushReason::Idle
         };
         self.flush(process, life, lane, reason, false);
-    }
-
-    fn begin_turn(&mut self, process: usize, life: usize, lane: usize) -> (Turn, LaneState) {
-        let generation = self.processes[process].generation;
-        let mut turn = Turn {
-            life,
-            generation,
-            instances: Vec::new(),
-            said: Vec::new(),
-            handled: Vec::new(),
-            unrouted: Vec::new(),
-            takes: Duration::from_micros(50),
-            before: (0, 0),
-            delivered: Vec::new(),
-        };
-        let mut state = LaneState::default();
-        if let Some(shell) = self.processes[process].shell(life) {
-            let task = &mut shell.lanes[lane];
-            task.is_busy = true;
-            task.turn += 1;
-            turn.instances = std::mem::take(&mut task.instances);
-            state = std::mem::take(&mut task.state);
-        }
-        (turn, state)
-    }
-
-    fn end_turn(&mut self, process: usize, lane: usize, turn: &mut Turn, state: LaneState) {
-        let life = turn.life;
-        if let Some(shell) = self.processes[process].shell(life) {
-            let task = &mut shell.lanes[lane];
-            task.instances = std::mem::take(&mut turn.instances);
-            task.state = state;
-        }
-        for (takes, nodes) in turn.delivered.drain(..) {
-            let at = self.now + nanos(takes);
-            self.at(at, Event::Consumer(process, life, Input::Delivered(nodes)));
-        }
     }
 
     fn run(&mut self, process: usize, life: usize, lane: usize, batch: Box<Batch>) {
@@ -385,14 +351,22 @@ impl World<'_> {
         self.handle(process, life, ConsumerEvent::Ran { batch, ran });
     }
 
-    fn free_lane(&mut self, process: usize, life: usize, lane: usize) {
-        if let Some(shell) = self.processes[process].shell(life) {
-            shell.lanes[lane].is_busy = false;
+    /// Replaces every instance that holds something.
+    fn take_back(&mut self, process: usize, life: usize, lane: usize) {
+        let (mut turn, mut state) = self.begin_turn(process, life, lane);
+        self.tell(|| format!("p{process} takes back what lane {lane} of life {life} holds"));
+        let mut lost = Vec::new();
+        for step in 0..self.plan.settings.steps {
+            if state.holds(step) {
+                lost.extend(turn.lose(&mut state, step));
+            }
         }
-        self.after(
-            Duration::from_micros(1),
-            Event::Consumer(process, life, Input::Lane(lane)),
-        );
+        self.end_turn(process, lane, &mut turn, state);
+        for (node, said) in turn.said.drain(..) {
+            self.ledger.say(node, said);
+        }
+        let given = Input::GivenBack { lane, lost };
+        self.after(turn.takes, Event::Consumer(process, life, given));
     }
 
     /// Asks every step in turn for what it still has. What one emits passes through the steps behind it.

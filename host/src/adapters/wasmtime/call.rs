@@ -7,6 +7,7 @@ use wasmtime::Store;
 
 use super::console::Console;
 use super::failure::call_error;
+use super::gate::Share;
 use super::guest::Guest;
 use super::meter::{Meter, metered};
 use crate::ports::{CallError, PluginLimits};
@@ -14,6 +15,7 @@ use crate::ports::{CallError, PluginLimits};
 /// What bounds a call, taken out of the store, which the call itself borrows.
 pub(super) struct Call {
     meter: Arc<Meter>,
+    share: Arc<Share>,
     stderr: Console,
     limits: PluginLimits,
 }
@@ -38,6 +40,7 @@ impl Call {
         let guest = store.data();
         let call = Self {
             meter: Arc::clone(&guest.meter),
+            share: Arc::clone(&guest.share),
             stderr: guest.stderr.clone(),
             limits,
         };
@@ -52,7 +55,7 @@ impl Call {
         call: impl Future<Output = Result<T, Ended>>,
     ) -> Result<T, CallError> {
         let limits = &self.limits;
-        match metered(&self.meter, limits.wait, call).await {
+        match metered(&self.meter, limits.wait, self.share.turn(), call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Ended::Guest(error))) => Err(call_error(&error, limits, self.stderr.end())),
             Ok(Err(Ended::Host(error))) => Err(error),

@@ -8,6 +8,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::console::Console;
+use super::gate::Share;
 use super::limits::{HOST_HANDLES, RANDOM_BYTES, REPLY_BYTES};
 use super::memory_limit::MemoryLimit;
 use super::meter::{Meter, is_over};
@@ -30,6 +31,7 @@ pub(super) struct Guest {
     origin: Arc<str>,
     pub(super) stderr: Console,
     pub(super) meter: Arc<Meter>,
+    pub(super) share: Arc<Share>,
 }
 
 /// What all instances of a plugin are given.
@@ -38,6 +40,7 @@ pub(super) struct Given {
     pub(super) limits: PluginLimits,
     pub(super) config: Arc<str>,
     pub(super) voice: Arc<Voice>,
+    pub(super) share: Arc<Share>,
 }
 
 /// A store for one instance: nothing of the host's environment, files or network is in it.
@@ -61,6 +64,7 @@ pub(super) fn store(engine: &Engine, given: &Given, origin: &str) -> Store<Guest
         origin,
         stderr,
         meter: Arc::default(),
+        share: Arc::clone(&given.share),
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.memory);

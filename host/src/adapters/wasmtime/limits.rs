@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How often guests are pre-empted. Short enough that a tenant's spinning guest is not felt as latency by the next one
 /// on its thread, long enough that the switch (about a microsecond) does not show.
-pub(super) const TICK: Duration = Duration::from_millis(5);
+pub(super) const TICK: Duration = Duration::from_millis(2);
 
 /// Core instances for each plugin instance of the pool. `QuickJS` has 11, Python 9, with adapters; they cost the pool nothing but a count.
 pub(super) const CORE_INSTANCES_EACH: u32 = 32;

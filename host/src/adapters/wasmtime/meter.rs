@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::gate::Turn;
 use super::limits::TICK;
 
 /// Measures one instance.
@@ -61,9 +62,11 @@ impl Meter {
         self.resumed.store(thread_nanos(), Ordering::Relaxed);
     }
 
-    fn pause(&self) {
+    /// The poll is over: its processor time, ns.
+    fn pause(&self) -> u64 {
         let in_this_poll = thread_nanos().saturating_sub(self.resumed.load(Ordering::Relaxed));
         self.ran.fetch_add(in_this_poll, Ordering::Relaxed);
+        in_this_poll
     }
 
     fn add_wait(&self, waited: Duration) {
@@ -77,10 +80,11 @@ impl Meter {
     }
 }
 
-/// Runs a guest's future under its meter, and gives up when it has waited for `limit` in host calls.
+/// Runs a guest's future under its meter, whenever it is its turn, and gives up when it has waited for `limit` in host calls.
 pub(super) async fn metered<T>(
     meter: &Meter,
     limit: Duration,
+    mut turn: Turn<'_>,
     guest: impl Future<Output = T>,
 ) -> Result<T, WaitedTooLong> {
     let mut guest = pin!(guest);
@@ -90,10 +94,13 @@ pub(super) async fn metered<T>(
         if let Some(since) = waiting_since.take() {
             meter.add_wait(since.elapsed());
         }
+        if turn.poll_enter(cx).is_pending() {
+            return Poll::Pending;
+        }
         meter.preempted.store(false, Ordering::Relaxed);
         meter.resume();
         let polled = guest.as_mut().poll(cx);
-        meter.pause();
+        turn.leave(meter.pause());
         if let Poll::Ready(value) = polled {
             return Poll::Ready(Ok(value));
         }

@@ -112,6 +112,7 @@ pub(super) const WIDE: PluginLimits = PluginLimits {
 pub(super) fn spec(bytes: Bytes, config: &str, limits: PluginLimits) -> PluginSpec {
     PluginSpec {
         label: "orders/step".into(),
+        share: "orders".into(),
         bytes,
         config: config.into(),
         limits,

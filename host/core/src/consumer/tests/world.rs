@@ -21,6 +21,9 @@ const RETRY: RetryPolicy = RetryPolicy {
     max_age: Duration::from_hours(1),
 };
 
+/// Short enough to run out now and then.
+const HOLD_MAX: Duration = Duration::from_millis(400);
+
 /// More turns than any life here needs: one that takes longer is stuck.
 const TURNS_MAX: u32 = 20_000;
 
@@ -30,6 +33,8 @@ pub(super) struct Odds {
     pub(super) reject: u64,
     pub(super) hold: u64,
     pub(super) crash: u64,
+    /// What is held is never released.
+    pub(super) keeps: bool,
     /// User records that may be admitted at a time; a consumer that holds none may always admit one.
     pub(super) room: u64,
 }
@@ -46,6 +51,7 @@ pub(super) enum Over {
 enum Pending {
     Run(Box<Batch>),
     Flush(usize),
+    TakeBack(usize),
     Bury(Vec<(Slot, Position)>),
     Store(Checkpoint),
 }
@@ -177,6 +183,7 @@ impl World {
             checkpoint_every: Duration::from_millis(300),
             checkpoint_after: 20,
             wanted: ColumnsWanted::ALL,
+            hold_max: HOLD_MAX,
         };
         let mut consumer = Consumer::new(self.now, settings, self.stored.clone());
         let mut is_stopping = false;
@@ -209,16 +216,18 @@ impl World {
             }
             9 => {
                 self.now = self.now + Duration::from_millis(self.entropy.draw() as u64 % 40);
-                self.handle(consumer, ConsumerEvent::Tick);
-            }
-            _ if self.pending.is_empty() && !can_read => {
-                // Nothing else will happen: a deadline, room, or a flush of the idle must.
-                if let Some(at) = consumer.next_deadline() {
-                    self.now = self.now.max(at);
-                } else if let Some(held) = self.held.values().next() {
+                if let Some(held) = self.held.values().next() {
                     // A lane that gets nothing flushes by itself.
                     let lane = held.lane;
                     self.flushed(consumer, lane, false);
+                } else {
+                    self.handle(consumer, ConsumerEvent::Tick);
+                }
+            }
+            _ if self.pending.is_empty() && !can_read => {
+                // Nothing else will happen: a deadline or room must.
+                if let Some(at) = consumer.next_deadline() {
+                    self.now = self.now.max(at);
                 } else {
                     assert!(consumer.wants_room(), "LV-1: nothing is due: {consumer:?}");
                 }
@@ -262,6 +271,10 @@ impl World {
         match pending {
             Pending::Run(batch) => self.ran(consumer, batch),
             Pending::Flush(lane) => self.flushed(consumer, lane, true),
+            Pending::TakeBack(lane) => {
+                let lost = self.lose(lane);
+                self.handle(consumer, ConsumerEvent::GivenBack { lane, lost });
+            }
             Pending::Bury(dead) => {
                 let slots = dead.iter().map(|(slot, _)| *slot).collect();
                 for (_, position) in dead {
@@ -341,7 +354,7 @@ impl World {
             .collect();
         let mut released = Vec::new();
         for slot in slots {
-            if !self.percent(odds) {
+            if self.odds.keeps || !self.percent(odds) {
                 continue;
             }
             let held = self.held.remove(&slot).unwrap();

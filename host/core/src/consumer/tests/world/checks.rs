@@ -79,6 +79,14 @@ impl World {
                 self.pending
                     .extend((0..usize::from(self.lanes)).map(Pending::Flush));
             }
+            ConsumerEffect::TakeBack(lane) => {
+                assert!(
+                    !self.pending.iter().any(
+                        |pending| matches!(pending, Pending::TakeBack(other) if *other == lane)
+                    )
+                );
+                self.pending.push(Pending::TakeBack(lane));
+            }
             ConsumerEffect::Ended { from, .. } => {
                 assert!(!is_storing && from == self.requested, "CP-3");
                 assert_eq!(self.done.len(), self.payloads.len(), "SH-2");
