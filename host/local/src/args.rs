@@ -6,8 +6,12 @@ use crate::endpoint::Endpoint;
 use crate::faults::{FaultError, FaultPlan, FaultRule};
 use crate::service_limits::{Limit, LimitError, ServiceLimits};
 
-/// Limits and faults.
+// Limits and faults.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(
+    missing_docs,
+    reason = "its doc would replace the description of the command that it is flattened into"
+)]
 pub struct ServiceArgs {
     /// Throttle as the service does: 1 MiB/s and 1,000 records/s in, 5 reads/s and 2 MiB/s out, per shard
     #[arg(long)]
