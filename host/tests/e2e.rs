@@ -4,13 +4,16 @@
 #[cfg(test)]
 mod e2e {
     mod chance;
+    mod chaos;
     mod commands;
     mod containers;
     mod endpoint_kills;
     mod examples;
     mod faults;
     mod first_record;
+    mod fleet;
     mod kills;
+    mod lineages;
     mod load;
     mod machine;
     mod neighbours;
@@ -18,6 +21,7 @@ mod e2e {
     mod real_text;
     mod reshards;
     mod rows;
+    mod shares;
     mod standins;
     mod stops;
     mod wire;

@@ -25,6 +25,31 @@ impl Line {
 
 /// The whole lines of a file, each of which must parse. What follows the last line ending is being written.
 pub(super) fn lines(path: &Path) -> Vec<Line> {
+    lines_with(path, |text| {
+        parse(text).unwrap_or_else(|| panic!("torn: {}", String::from_utf8_lossy(text)))
+    })
+}
+
+/// The whole lines of a file that others wrote to when somebody was killed: a line that this tore has another's behind it.
+pub(super) fn lines_after_kills(path: &Path) -> Vec<Line> {
+    lines_with(path, |text| {
+        let torn = || {
+            let begin = text.windows(BEGIN.len()).rposition(|part| part == BEGIN)?;
+            parse(&text[begin..])
+        };
+        let line = parse(text).or_else(torn);
+        line.unwrap_or_else(|| panic!("no line: {}", String::from_utf8_lossy(text)))
+    })
+}
+
+/// How every line begins.
+const BEGIN: &[u8] = br#"{"id":""#;
+
+fn parse(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok()
+}
+
+fn lines_with(path: &Path, parse: impl Fn(&[u8]) -> Value) -> Vec<Line> {
     let text = fs::read(path).unwrap_or_default();
     let mut end = 0;
     let whole = text
@@ -33,8 +58,7 @@ pub(super) fn lines(path: &Path) -> Vec<Line> {
     whole
         .map(|line| {
             end += line.len() as u64;
-            let value: Value = serde_json::from_slice(line)
-                .unwrap_or_else(|error| panic!("torn: {error}: {}", String::from_utf8_lossy(line)));
+            let value = parse(line);
             Line {
                 end,
                 id: value["id"].as_str().unwrap().to_owned(),

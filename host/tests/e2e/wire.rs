@@ -1,5 +1,6 @@
 //! A client of the local endpoint that shares no code with it: one connection and one JSON request a call.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -93,6 +94,30 @@ impl Client {
         let data = STANDARD.encode(data);
         let body = json!({ "StreamName": stream, "PartitionKey": key, "ExplicitHashKey": hash, "Data": data });
         self.call("Kinesis_20131202.PutRecord", &body).map(drop)
+    }
+
+    /// One call to the stream's service.
+    pub(super) fn kinesis(&self, operation: &str, body: &Value) -> io::Result<Value> {
+        self.call(&format!("Kinesis_20131202.{operation}"), body)
+    }
+
+    /// The shards of a stream and their parents.
+    pub(super) fn shards(&self, stream: &str) -> BTreeMap<String, Vec<String>> {
+        let mut shards = BTreeMap::new();
+        let mut body = json!({ "StreamName": stream });
+        loop {
+            let answer = self.kinesis("ListShards", &body).unwrap();
+            for shard in answer["Shards"].as_array().unwrap() {
+                let parents = [&shard["ParentShardId"], &shard["AdjacentParentShardId"]];
+                let parents = parents.iter().filter_map(|id| id.as_str());
+                let id = shard["ShardId"].as_str().unwrap().to_owned();
+                shards.insert(id, parents.map(str::to_owned).collect());
+            }
+            match answer["NextToken"].as_str() {
+                Some(next) => body = json!({ "NextToken": next }),
+                None => return shards,
+            }
+        }
     }
 
     /// Every item of a table; none while there is no table.

@@ -114,7 +114,7 @@ pub struct ConsumerStart {
     pub parents: Vec<ShardId>,
     /// The keys that fall to it, if the row says.
     pub hash_range: Option<HashRange>,
-    /// Who owned it before, if anybody: records after the checkpoint may be delivered again.
+    /// Who owned it before and did not let go of it, if anybody: records after the checkpoint may be delivered again.
     pub previous_owner: Option<WorkerId>,
     /// Until when batches may be dispatched, unless more is heard.
     pub dispatch_until: Instant,

@@ -167,7 +167,10 @@ impl Coordinator {
                 checkpoint: holding.seen.checkpoint.clone(),
                 parents: holding.seen.parents.clone(),
                 hash_range: holding.seen.hash_range,
-                previous_owner: holding.seen.actual_owner().cloned(),
+                previous_owner: match &holding.seen {
+                    seen if seen.is_handed_over() => None,
+                    seen => seen.actual_owner().cloned(),
+                },
                 dispatch_until: holding.keeper.dispatch_until(),
             }));
         } else if is_new {

@@ -203,6 +203,10 @@ impl Coordinator {
             seen, first_sent, ..
         } = taking;
         let shard = seen.shard.clone();
+        if seen.is_handed_over() {
+            // There may be more to ask for.
+            self.listing.hurry(now + RELIST_AFTER);
+        }
         self.rows.update(now, &shard, |lease| {
             lease.owner = Some(held.owner.clone());
             lease.counter = held.counter;

@@ -1,7 +1,16 @@
 //! What happens to leases, in the log. Info is what somebody may wonder about later, warn what somebody should look at.
 
-use shardwright_core::{Happening, LostReason, ShardId};
+use shardwright_core::{Happening, Lease, LostReason, ShardId, WorkerId};
 use tracing::{info, warn};
+
+/// Whoever had the lease, and handed it over or lost it.
+fn former_owner(seen: &Lease) -> Option<&WorkerId> {
+    if seen.is_handed_over() {
+        seen.incarnation_owner.as_ref()
+    } else {
+        seen.actual_owner()
+    }
+}
 
 pub(super) fn happened(happening: &Happening) {
     match happening {
@@ -12,7 +21,7 @@ pub(super) fn happened(happening: &Happening) {
             shard = %tenure.shard,
             incarnation = %tenure.incarnation,
             counter = seen.counter + 1,
-            from = seen.owner.as_ref().map_or("nobody", |owner| owner.as_str()),
+            from = former_owner(seen).map_or("nobody", |owner| owner.as_str()),
             checkpoint = %seen.checkpoint,
             "lease taken"
         ),
