@@ -1,7 +1,7 @@
 //! A batch of messages on its way from a shard's window through a lane.
 
 use crate::message::{Column, ColumnsWanted, Messages};
-use crate::window::{MessageRef, Slot};
+use crate::window::{RawMessage, Slot};
 
 /// Messages of one lane, in order, with all that a run needs of the window they came from. It is reused from run to run.
 #[derive(Debug, Default)]
@@ -33,13 +33,14 @@ impl Batch {
     }
 
     /// Appends a message.
-    pub fn push(
+    pub fn push<'a>(
         &mut self,
         slot: Slot,
         key_hash: u64,
-        message: &MessageRef<'_>,
+        message: impl Into<RawMessage<'a>>,
         wanted: ColumnsWanted,
     ) {
+        let message = message.into();
         if self.container != Some(message.container) {
             self.container = Some(message.container);
             self.sequences.push(message.sequence.as_str().as_bytes());
@@ -52,7 +53,7 @@ impl Batch {
         self.key_hashes.push(key_hash);
         self.places.push(place);
         self.messages.data.push(message.data);
-        self.messages.keys.push(message.key.as_bytes());
+        self.messages.keys.push(message.key);
         if wanted.sequence_numbers {
             self.messages
                 .sequence_numbers

@@ -232,7 +232,10 @@ impl Consumer {
         random: u64,
         effects: &mut Vec<ConsumerEffect>,
     ) {
-        let mut settled = Settled::default();
+        let mut settled = Settled {
+            acked: Vec::with_capacity(batch.len()),
+            ..Settled::default()
+        };
         match ran {
             Ran::Done(outcome) => {
                 for (index, verdict) in &outcome.verdicts {
@@ -380,8 +383,8 @@ impl Consumer {
             batch.clear();
             batch.lane = lane;
             for &(slot, key_hash) in &self.picked {
-                if let Some(message) = self.window.message(slot) {
-                    batch.push(slot, key_hash, &message, self.settings.wanted);
+                if let Some(message) = self.window.raw_message(slot) {
+                    batch.push(slot, key_hash, message, self.settings.wanted);
                 }
             }
             effects.push(ConsumerEffect::Run(batch));

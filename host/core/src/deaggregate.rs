@@ -9,6 +9,7 @@ use md5::{Digest, Md5};
 use crate::limits::SCRATCH_RECORDS_KEPT;
 use crate::shard::{HashRange, effective_hash};
 
+pub(crate) mod checksums;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -160,17 +161,27 @@ impl Deaggregator {
 
     /// Says what `data`, the whole payload of one record, is, and where its user records lie.
     pub fn open(&mut self, data: &[u8]) -> Contents<'_> {
+        self.open_checked(data, None)
+    }
+
+    /// As [`open`](Self::open), where the checksum may have been looked at already ([`checksums`]).
+    pub(crate) fn open_checked(&mut self, data: &[u8], is_sound: Option<bool>) -> Contents<'_> {
         let Some(framed) = data.strip_prefix(&MAGIC) else {
             return Contents::Plain;
         };
         self.reset();
-        match self.parse(data, framed) {
+        match self.parse(data, framed, is_sound) {
             Ok(()) => Contents::Aggregate(&self.records),
             Err(malformed) => Contents::Malformed(malformed),
         }
     }
 
-    fn parse(&mut self, container: &[u8], framed: &[u8]) -> Result<(), Malformed> {
+    fn parse(
+        &mut self,
+        container: &[u8],
+        framed: &[u8],
+        is_sound: Option<bool>,
+    ) -> Result<(), Malformed> {
         let bytes = container.len();
         if framed.len() <= CHECKSUM_BYTES {
             return Err(Malformed::Truncated { bytes });
@@ -179,7 +190,7 @@ impl Deaggregator {
             return Err(Malformed::TooLong { bytes });
         }
         let (message, checksum) = framed.split_at(framed.len() - CHECKSUM_BYTES);
-        if Md5::digest(message)[..] != *checksum {
+        if !is_sound.unwrap_or_else(|| Md5::digest(message)[..] == *checksum) {
             return Err(Malformed::Checksum);
         }
         self.read_message(container, MAGIC.len()..MAGIC.len() + message.len())?;

@@ -71,4 +71,4 @@ pub use shard_sync::{
     leases_at_shard_end, missing_leases,
 };
 pub use time::Instant;
-pub use window::{Admitted, Intake, MessageRef, Opening, Slot, Usage, Window};
+pub use window::{Admitted, Intake, MessageRef, Opening, RawMessage, Slot, Usage, Window};

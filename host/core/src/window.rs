@@ -12,11 +12,12 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::deaggregate::{Contents, Deaggregator, OutsideRange, Span, UserRecordSpan};
+use crate::deaggregate::{Deaggregator, OutsideRange};
 use crate::position::{Position, SequenceNumber};
 use crate::record::Record;
 use crate::shard::HashRange;
 
+mod opening;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,30 @@ pub struct MessageRef<'a> {
     pub arrival_ms: i64,
     /// Tells containers apart; equal for messages of one container.
     pub container: u64,
+}
+
+/// A user record in the window as it goes into a batch: its key is not looked at again.
+#[derive(Clone, Copy, Debug)]
+pub struct RawMessage<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) data: &'a [u8],
+    pub(crate) sequence: &'a SequenceNumber,
+    pub(crate) sub_sequence: u64,
+    pub(crate) arrival_ms: i64,
+    pub(crate) container: u64,
+}
+
+impl<'a> From<&MessageRef<'a>> for RawMessage<'a> {
+    fn from(message: &MessageRef<'a>) -> Self {
+        Self {
+            key: message.key.as_bytes(),
+            data: message.data,
+            sequence: message.sequence,
+            sub_sequence: message.sub_sequence,
+            arrival_ms: message.arrival_ms,
+            container: message.container,
+        }
+    }
 }
 
 /// What a window holds.
@@ -160,6 +185,7 @@ impl Window {
                 key: record.key,
                 data: record.data,
                 arrival_ms: record.arrival_ms,
+                is_sound: None,
                 bytes,
                 last_sub: 0,
                 is_aggregate: false,
@@ -184,134 +210,21 @@ impl Window {
         !self.is_closed && self.opened < self.containers.len()
     }
 
-    /// Admits at most `room` user records, in order, and tells of each.
-    pub fn open(&mut self, room: u64, mut admitted: impl FnMut(Admitted)) {
-        let mut left = room;
-        while left > 0 && self.begin_container() {
-            left = self.admit_from_front(left, &mut admitted);
-        }
-        self.fold();
-    }
-
-    /// Makes sure that a container is being opened; false if there is none left.
-    fn begin_container(&mut self) -> bool {
-        if self.is_closed {
-            return false;
-        }
-        if self.front.is_some() {
-            return true;
-        }
-        let Some(container) = self.containers.get_mut(self.opened) else {
-            return false;
-        };
-        let mut front = std::mem::take(&mut self.spare);
-        front.records.clear();
-        front.dropped.clear();
-        front.next = 0;
-        if let Some(outside) = self.opening.deaggregate {
-            match self.deaggregator.open(&container.data) {
-                Contents::Plain => {}
-                Contents::Aggregate(records) => {
-                    container.is_aggregate = true;
-                    front.records.extend_from_slice(records);
-                    outside.dropped(
-                        &container.data,
-                        records,
-                        self.opening.range,
-                        &mut front.dropped,
-                    );
-                }
-                Contents::Malformed(malformed) => {
-                    *self.intake.malformed.entry(malformed.reason()).or_default() += 1;
-                }
-            }
-        }
-        if !container.is_aggregate {
-            front.records.push(UserRecordSpan {
-                key: Span {
-                    start: 0,
-                    end: container.key.len() as u32,
-                },
-                explicit_hash_key: None,
-                data: Span {
-                    start: 0,
-                    end: container.data.len() as u32,
-                },
-            });
-        }
-        container.last_sub = (front.records.len() as u32).saturating_sub(1);
-        self.front = Some(front);
-        true
-    }
-
-    fn admit_from_front(&mut self, room: u64, admitted: &mut impl FnMut(Admitted)) -> u64 {
-        let Some(mut front) = self.front.take() else {
-            return room;
-        };
-        let Some(container) = self.containers.get_mut(self.opened) else {
-            return room;
-        };
-        let index = self.first_container + self.opened as u64;
-        let resume = self
-            .resume_after
-            .as_ref()
-            .filter(|done| done.sequence == container.sequence);
-        let mut left = room;
-        let mut hash = (Span { start: 0, end: 0 }, hash_bytes(b""));
-        while left > 0 {
-            let Some(record) = front.records.get(front.next) else {
-                break;
-            };
-            let sub = front.next as u32;
-            front.next += 1;
-            if resume.is_some_and(|done| u64::from(sub) <= done.sub_sequence) {
-                self.intake.repeated += 1;
-                continue;
-            }
-            if !front.dropped.is_empty() && front.dropped.binary_search(&sub).is_ok() {
-                self.intake.outside_range += 1;
-                continue;
-            }
-            if record.key != hash.0 {
-                let source = if container.is_aggregate {
-                    &container.data[..]
-                } else {
-                    container.key.as_bytes()
-                };
-                hash = (record.key, hash_bytes(record.key.of(source)));
-            }
-            let slot = Slot(self.first_slot + self.entries.len() as u64);
-            self.entries.push_back(Entry {
-                container: index,
-                key: record.key,
-                data: record.data,
-                sub,
-                is_resolved: false,
-            });
-            container.unresolved += 1;
-            container.in_ring += 1;
-            self.records += 1;
-            self.intake.admitted += 1;
-            left -= 1;
-            admitted(Admitted {
-                slot,
-                key_hash: hash.1,
-                bytes: record.data.len() as u32,
-            });
-        }
-        if front.next < front.records.len() {
-            self.front = Some(front);
-        } else {
-            container.is_opened = true;
-            self.spare = front;
-            release_if_done(container, &mut self.bytes);
-            self.opened += 1;
-        }
-        left
-    }
-
     /// A user record that is not resolved yet; none for a slot that is.
     pub fn message(&self, slot: Slot) -> Option<MessageRef<'_>> {
+        let raw = self.raw_message(slot)?;
+        Some(MessageRef {
+            key: std::str::from_utf8(raw.key).unwrap_or_default(),
+            data: raw.data,
+            sequence: raw.sequence,
+            sub_sequence: raw.sub_sequence,
+            arrival_ms: raw.arrival_ms,
+            container: raw.container,
+        })
+    }
+
+    /// The same, where its key's bytes will do.
+    pub(crate) fn raw_message(&self, slot: Slot) -> Option<RawMessage<'_>> {
         let entry = self.entry(slot)?;
         let container = self.container(entry.container)?;
         let key = if container.is_aggregate {
@@ -319,8 +232,8 @@ impl Window {
         } else {
             container.key.as_bytes()
         };
-        Some(MessageRef {
-            key: std::str::from_utf8(entry.key.of(key)).unwrap_or_default(),
+        Some(RawMessage {
+            key: entry.key.of(key),
             data: entry.data.of(&container.data),
             sequence: &container.sequence,
             sub_sequence: u64::from(entry.sub),

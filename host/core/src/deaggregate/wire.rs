@@ -52,21 +52,45 @@ impl<'a> Reader<'a> {
         if self.at == self.end {
             return Ok(None);
         }
+        // Every key of a container has one byte. Whatever is odd about one is left to the decoder.
+        if let Some(key) = self.byte()
+            && let Ok(wire_type) = WireType::try_from(u64::from(key & 7))
+            && key >> 3 > 0
+        {
+            self.at += 1;
+            return Ok(Some((u32::from(key >> 3), wire_type)));
+        }
         self.decode(decode_key).map(Some)
+    }
+
+    /// The next byte, if it is a whole varint by itself, as most are.
+    fn byte(&self) -> Option<u8> {
+        let rest = &self.container[self.at..self.end];
+        rest.first().copied().filter(|byte| *byte < 0x80)
+    }
+
+    fn any_varint(&mut self) -> Result<u64, Malformed> {
+        match self.byte() {
+            Some(value) => {
+                self.at += 1;
+                Ok(value.into())
+            }
+            None => self.decode(decode_varint),
+        }
     }
 
     fn varint(&mut self, wire_type: WireType) -> Result<u64, Malformed> {
         if wire_type != WireType::Varint {
             return Err(Malformed::Protobuf);
         }
-        self.decode(decode_varint)
+        self.any_varint()
     }
 
     fn bytes(&mut self, wire_type: WireType) -> Result<Range<usize>, Malformed> {
         if wire_type != WireType::LengthDelimited {
             return Err(Malformed::Protobuf);
         }
-        let len = self.decode(decode_varint)?;
+        let len = self.any_varint()?;
         if len > (self.end - self.at) as u64 {
             return Err(Malformed::Protobuf);
         }

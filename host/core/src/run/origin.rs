@@ -139,6 +139,8 @@ impl Run<'_> {
     pub(super) fn is_live(&self, origin: &Origin) -> bool {
         match origin {
             Origin::Unit(unit) => self.is_live_unit(*unit),
+            // A unit that is not live has a verdict: without any, a group is not walked for each of its emissions.
+            Origin::Units(_) if self.verdicts.is_empty() => true,
             Origin::Units(group) => self
                 .groups
                 .get(*group as usize)

@@ -11,6 +11,8 @@ pub(super) struct Container {
     pub(super) key: Box<str>,
     pub(super) data: Bytes,
     pub(super) arrival_ms: i64,
+    /// Whether it is a container whose checksum matches, if it has been looked at together with others.
+    pub(super) is_sound: Option<bool>,
     /// Bytes counted; `data` is given back before the container leaves.
     pub(super) bytes: u64,
     /// Highest sub-sequence number, known once opened.
