@@ -231,6 +231,13 @@ impl Attachment {
         format!("http://{}", self.address)
     }
 
+    /// The URL for clients that come with TLS, and the certificate they have to trust, if this process serves with one.
+    pub fn tls(&self) -> Option<(String, PathBuf)> {
+        let state = self.shared.lock();
+        let (url, chain) = state.handle.as_ref()?.tls()?;
+        Some((url, chain.to_owned()))
+    }
+
     /// The id of the directory.
     pub fn directory_id(&self) -> &str {
         &self.directory_id

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,12 @@ impl Directory {
 
     pub(crate) fn tables(&self) -> PathBuf {
         self.root.join("dynamodb.db")
+    }
+
+    /// The certificate that was made for an address, and its key.
+    pub(crate) fn certificate(&self, address: IpAddr) -> (PathBuf, PathBuf) {
+        let path = |kind| self.root.join(format!("{kind}-{address}.pem"));
+        (path("certificate"), path("key"))
     }
 
     fn identity_file(&self) -> PathBuf {

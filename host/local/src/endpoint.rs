@@ -1,26 +1,28 @@
 //! Serving a data directory from this process.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::bind;
 use crate::clock::{Clock, Millis};
 use crate::directory::{Directory, DirectoryError, Identity};
 use crate::faults::{FaultPlan, Faults};
 use crate::limits;
-use crate::lock::{Holder, Lock, Use, holder};
+use crate::lock::{Holder, Lock, holder};
 use crate::operations::Service;
 use crate::server::{self, App};
 use crate::service_limits::ServiceLimits;
 use crate::store::Store;
 use crate::subscriptions::Subscriptions;
 use crate::throughput::Limiter;
+use crate::tls::Certificate;
 
 /// What an acknowledged put survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +38,9 @@ pub enum SyncMode {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     data_dir: PathBuf,
+    listen: IpAddr,
     port: Option<u16>,
+    certificate: Option<Certificate>,
     sync: SyncMode,
     limits: ServiceLimits,
     faults: FaultPlan,
@@ -80,8 +84,16 @@ pub enum ServeError {
         data_dir: PathBuf,
     },
     /// No port could be bound.
-    #[error("no port on loopback can be bound: {0}")]
+    #[error("no port can be bound: {0}")]
     NoPort(io::Error),
+    /// The certificate cannot be read, made or used.
+    #[error("{path}: {reason}")]
+    Certificate {
+        /// The certificate or its key.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The directory itself cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -107,11 +119,14 @@ pub enum ServeError {
 }
 
 impl Endpoint {
-    /// Of that directory, which is made if it is not there; on the port it remembers; `SyncMode::Process`.
+    /// Of that directory, which is made if it is not there; on loopback, at the port it remembers, without a certificate;
+    /// `SyncMode::Process`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            listen: Ipv4Addr::LOCALHOST.into(),
             port: None,
+            certificate: None,
             sync: SyncMode::default(),
             limits: ServiceLimits::DEFAULT,
             faults: FaultPlan::default(),
@@ -123,6 +138,24 @@ impl Endpoint {
     pub fn port(self, port: u16) -> Self {
         Self {
             port: Some(port),
+            ..self
+        }
+    }
+
+    /// At this address rather than at loopback. Nobody is authenticated: whoever reaches it can read and change everything.
+    #[must_use]
+    pub fn listen(self, address: IpAddr) -> Self {
+        Self {
+            listen: address,
+            ..self
+        }
+    }
+
+    /// With this certificate for clients that come with TLS. Those that come without are served as well.
+    #[must_use]
+    pub fn certificate(self, certificate: Certificate) -> Self {
+        Self {
+            certificate: Some(certificate),
             ..self
         }
     }
@@ -179,8 +212,19 @@ impl Endpoint {
         mut lock: Lock,
     ) -> Result<Handle, ServeError> {
         let identity = directory.identity()?;
-        let listener = self.bind(directory, &identity)?;
-        let address = listener.local_addr().map_err(ServeError::NoPort)?;
+        let listen = bind::Listen {
+            address: self.listen,
+            port: self.port,
+        };
+        let listener = listen.bind(directory, &identity)?;
+        let address = bind::reachable(&listener)?;
+        if !self.listen.is_loopback() {
+            tracing::warn!(address = %self.listen, "whoever reaches this address can read and change everything");
+        }
+        let certificate = self.certificate.as_ref();
+        let tls = certificate
+            .map(|c| c.load(directory, self.listen))
+            .transpose()?;
         if identity.port != Some(address.port()) {
             directory.save_identity(&Identity {
                 port: Some(address.port()),
@@ -217,11 +261,12 @@ impl Endpoint {
             .map_err(ServeError::Start)?;
         let (stop, stopping) = watch::channel(false);
         let app = App::new(Arc::clone(&service), tables.address(), holder.clone());
+        let (config, chain) = tls.map(|tls| (tls.config, tls.chain)).unzip();
         let weak = Arc::downgrade(&service);
         let server = thread::Builder::new()
             .name("local-endpoint".into())
             .spawn(move || {
-                runtime.block_on(server::run(listener, app, stopping));
+                runtime.block_on(server::run(listener, config, app, stopping));
                 runtime.shutdown_timeout(limits::SHUTDOWN_WAIT);
                 tables.stop();
                 // The store closes with its last owner, and only then may another process become the holder.
@@ -231,94 +276,27 @@ impl Endpoint {
             .map_err(ServeError::Start)?;
         Ok(Handle {
             holder,
+            chain,
             service: weak,
             stop,
             server: Some(server),
         })
     }
-
-    /// Binds the port that was asked for or is remembered. A remembered one changes only while nobody counts on it.
-    fn bind(&self, directory: &Directory, identity: &Identity) -> Result<TcpListener, ServeError> {
-        let Some(port) = self.port.or(identity.port) else {
-            return bind_any();
-        };
-        let data_dir = || directory.root().to_owned();
-        let is_used = || Use::any(directory);
-        if identity.port.is_some_and(|remembered| remembered != port) && is_used()? {
-            return Err(ServeError::PortUsed {
-                port: identity.port.unwrap_or(port),
-                data_dir: data_dir(),
-            });
-        }
-        match bind_again(port) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if self.port.is_some() || is_used()? {
-                    return Err(ServeError::PortTaken {
-                        port,
-                        data_dir: data_dir(),
-                    });
-                }
-                tracing::warn!(
-                    port,
-                    "the remembered port is in use by another program, choosing another"
-                );
-                bind_any()
-            }
-            result => result.map_err(ServeError::NoPort),
-        }
-    }
 }
-
-/// Binds some port below the range that systems give out by themselves, so that no passing connection sits on it at a restart.
-fn bind_any() -> Result<TcpListener, ServeError> {
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for _ in 0..limits::PORT_TRIES {
-        let mut random = [0; 2];
-        getrandom::fill(&mut random)
-            .map_err(|error| ServeError::NoPort(io::Error::other(error.to_string())))?;
-        match bind_once(PORTS_FROM + u16::from_le_bytes(random) % PORTS) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(ServeError::NoPort(last))
-}
-
-/// Ports to choose from when none is remembered.
-const PORTS_FROM: u16 = 20_000;
-const PORTS: u16 = 12_000;
-
-fn bind_once(port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-}
-
-/// Tries for a while: the last holder's socket may close a moment after its lock.
-fn bind_again(port: u16) -> io::Result<TcpListener> {
-    let deadline = Instant::now() + limits::BIND_WAIT;
-    loop {
-        match bind_once(port) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                thread::park_timeout(BIND_PAUSE);
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Between two tries to bind.
-const BIND_PAUSE: Duration = Duration::from_millis(5);
 
 /// An endpoint that is served from this process.
 #[derive(Debug)]
 pub struct Handle {
     holder: Holder,
+    /// Of the certificate that is shown, if any.
+    chain: Option<PathBuf>,
     service: std::sync::Weak<Service>,
     stop: watch::Sender<bool>,
     server: Option<thread::JoinHandle<()>>,
 }
 
 impl Handle {
-    /// Where it listens, on loopback.
+    /// Where it is reached: on loopback unless told otherwise.
     pub fn address(&self) -> SocketAddr {
         self.holder.address
     }
@@ -326,6 +304,13 @@ impl Handle {
     /// The URL for Kinesis and `DynamoDB` clients alike.
     pub fn url(&self) -> String {
         format!("http://{}", self.holder.address)
+    }
+
+    /// The URL for clients that come with TLS, and the certificate they have to trust, in PEM; none without a certificate.
+    /// It is the same port: what a client says first tells which it means.
+    pub fn tls(&self) -> Option<(String, &Path)> {
+        let chain = self.chain.as_deref()?;
+        Some((format!("https://{}", self.holder.address), chain))
     }
 
     /// The id of the directory it serves.

@@ -9,6 +9,7 @@
 
 mod args;
 mod attach;
+mod bind;
 mod clock;
 mod directory;
 mod dynamodb;
@@ -16,6 +17,7 @@ mod endpoint;
 mod faults;
 mod hash_key;
 mod limits;
+mod listen_args;
 mod lock;
 mod operations;
 mod probe;
@@ -25,6 +27,7 @@ mod service_limits;
 mod store;
 mod subscriptions;
 mod throughput;
+mod tls;
 mod token;
 mod wire;
 
@@ -33,4 +36,6 @@ pub use attach::{AttachError, Attachment, attach};
 pub use directory::DirectoryError;
 pub use endpoint::{ClockControl, Endpoint, Handle, ServeError, SyncMode};
 pub use faults::{FaultError, FaultKind, FaultPlan, FaultRule};
+pub use listen_args::ListenArgs;
 pub use service_limits::{Limit, LimitError, ServiceLimits};
+pub use tls::Certificate;

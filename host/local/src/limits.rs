@@ -10,6 +10,8 @@ pub(crate) const BODIES_BYTES: usize = 16 * BODY_BYTES;
 pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Connections served at once; later ones wait in the kernel's backlog.
 pub(crate) const CONNECTIONS: usize = 1024;
+/// A client that comes with TLS has to end its handshake within this.
+pub(crate) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// Threads that run the HTTP server. Two keep up with the writer, which is one thread.
 pub(crate) const SERVER_THREADS: usize = 2;
 /// Reads of the record table at once; each has a connection of its own and holds up to one page in memory.

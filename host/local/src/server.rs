@@ -13,6 +13,7 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use bytes::Bytes;
 use futures_util::stream;
+use rustls::ServerConfig;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::faults::Api;
@@ -27,6 +28,7 @@ mod admin;
 mod connections;
 mod forward;
 mod inject;
+mod transport;
 
 use connections::{Connections, Peer};
 use forward::Forward;
@@ -60,10 +62,11 @@ impl App {
 /// Serves until told to stop, and then until requests under way are done or have had their time.
 pub(crate) async fn run(
     listener: std::net::TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     app: App,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let listener = match Connections::new(listener) {
+    let listener = match Connections::new(listener, tls) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the endpoint cannot listen"),
     };

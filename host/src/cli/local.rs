@@ -15,9 +15,10 @@ Any client works against it: `aws --endpoint-url http://127.0.0.1:4567 kinesis l
 Examples:
   shardwright local --port 4567
   shardwright local --port 4567 --sync full
-  shardwright local --limits --fault reset,operation=PutRecords,rate=0.01")]
+  shardwright local --limits --fault reset,operation=PutRecords,rate=0.01
+  shardwright local --port 4567 --tls")]
 pub(super) struct Local {
-    /// The loopback port. By default the one of the last time, or a free one.
+    /// The port. By default the one of the last time, or a free one.
     #[arg(long)]
     port: Option<u16>,
 
@@ -27,6 +28,9 @@ pub(super) struct Local {
 
     #[command(flatten)]
     service: shardwright_local::ServiceArgs,
+
+    #[command(flatten)]
+    listen: shardwright_local::ListenArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -52,12 +56,21 @@ impl Local {
             Some(port) => endpoint.port(port),
             None => endpoint,
         };
-        let endpoint = self.service.apply(endpoint);
+        if let Some(warning) = self.listen.warning() {
+            eprintln!("warning: {warning}");
+        }
+        let endpoint = self.service.apply(self.listen.apply(endpoint));
         let serving = endpoint
             .map_err(|error| CliError::Other(error.to_string()))?
             .serve()
             .map_err(|error| CliError::Other(error.to_string()))?;
         println!("serving Kinesis and DynamoDB at {}", serving.url());
+        if let Some((url, certificate)) = serving.tls() {
+            println!(
+                "and at {url}, with the certificate {}",
+                certificate.display()
+            );
+        }
         let name = runtime.block_on(async {
             let mut signals = Signals::listen().map_err(CliError::io("signals"))?;
             Ok::<_, CliError>(signals.next().await)

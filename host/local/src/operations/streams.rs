@@ -25,7 +25,7 @@ struct ModeAsked {
 }
 
 impl ModeAsked {
-    fn is_on_demand(self) -> Result<bool, ServiceError> {
+    fn on_demand(self) -> Result<bool, ServiceError> {
         let field = "streamModeDetails.streamMode";
         let mode = required(self.stream_mode, field)?;
         Ok(one_of(&mode, field, &[PROVISIONED, ON_DEMAND])? == ON_DEMAND)
@@ -62,7 +62,7 @@ pub(super) async fn create(service: &Service, call: &Call) -> Result<Vec<u8>, Se
     let request: Create = call.decode()?;
     let name = required(request.stream_name, "streamName")?;
     check_name(&name, "streamName")?;
-    let mode = request.stream_mode_details.map(ModeAsked::is_on_demand);
+    let mode = request.stream_mode_details.map(ModeAsked::on_demand);
     let on_demand = mode.transpose()?.unwrap_or(false);
     let shards = match request.shard_count {
         Some(count) if count < 1 => {
@@ -126,7 +126,7 @@ pub(super) async fn update_mode(service: &Service, call: &Call) -> Result<Vec<u8
     let request: UpdateMode = call.decode()?;
     let arn = required(request.stream_arn, "streamARN")?;
     let mode = required(request.stream_mode_details, "streamModeDetails")?;
-    let on_demand = mode.is_on_demand()?;
+    let on_demand = mode.on_demand()?;
     let stream = StreamName::new(None, Some(&arn)).find(service)?;
     let change = Change::Mode {
         stream: stream.name.clone(),

@@ -8,26 +8,33 @@ use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use super::inject::Reset;
+use super::transport::Transport;
 use crate::limits;
 
 /// Accepts while fewer than `limits::CONNECTIONS` are open.
-#[derive(Debug)]
 pub(super) struct Connections {
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     permits: Arc<Semaphore>,
 }
 
 impl Connections {
-    pub(super) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+    pub(super) fn new(
+        listener: std::net::TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         Ok(Self {
             listener,
+            tls: tls.map(TlsAcceptor::from),
             permits: Arc::new(Semaphore::new(limits::CONNECTIONS)),
         })
     }
@@ -47,7 +54,7 @@ impl Listener for Connections {
         }
         (
             Connection {
-                stream,
+                stream: Transport::new(stream, self.tls.clone()),
                 reset: Reset::default(),
                 _permit: permit,
             },
@@ -77,9 +84,8 @@ impl Connected<IncomingStream<'_, Connections>> for Peer {
 }
 
 /// A connection and its permit.
-#[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Transport,
     reset: Reset,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -98,7 +104,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Without it a close would be an orderly end.
         if self.reset.is_due()
-            && let Err(error) = self.stream.set_zero_linger()
+            && let Some(socket) = self.stream.socket()
+            && let Err(error) = socket.set_zero_linger()
         {
             tracing::debug!(%error, "closed rather than reset");
         }

@@ -56,7 +56,7 @@ class Server:
             aws_secret_access_key="local",
             config=Config(
                 retries={"total_max_attempts": 1},
-                read_timeout=30,
+                read_timeout=120,
                 parameter_validation=False,
                 max_pool_connections=16,
             ),
@@ -143,6 +143,18 @@ class Server:
             return "now_ms" in json.load(urllib.request.urlopen(request, timeout=30))
         except (ValueError, OSError):
             return False
+
+
+class Bound:
+    """Ends a listing that has no end."""
+
+    def __init__(self):
+        self.pages = 0
+
+    def holds(self):
+        self.pages += 1
+        assert self.pages <= 200, "a listing without an end"
+        return True
 
 
 def hash_of(key):
@@ -236,7 +248,8 @@ def delete(s):
 def describe(s):
     with s.stream(5) as name:
         found, more, start = [], True, {}
-        while more:
+        bound = Bound()
+        while more and bound.holds():
             page = s.kinesis.describe_stream(StreamName=name, Limit=2, **start)["StreamDescription"]
             assert page["StreamStatus"] == "ACTIVE" and page["RetentionPeriodHours"] == 24, page
             assert page["EnhancedMonitoring"] and len(page["Shards"]) <= 2, page
@@ -262,7 +275,8 @@ def list_streams(s):
     with s.stream(1) as one, s.stream(1) as two, s.stream(1) as three:
         ours = sorted([one, two, three])
         by_name, start = [], {}
-        while True:
+        bound = Bound()
+        while bound.holds():
             page = s.kinesis.list_streams(Limit=1, **start)
             by_name += page["StreamNames"]
             if not page["HasMoreStreams"]:
@@ -322,7 +336,8 @@ def list_shards(s):
         page = s.kinesis.list_shards(StreamName=name, MaxResults=2)
         token, found = page["NextToken"], page["Shards"]
         s.refused("InvalidArgumentException", s.kinesis.list_shards, StreamName=name, NextToken=token)
-        while token:
+        bound = Bound()
+        while token and bound.holds():
             page = s.kinesis.list_shards(NextToken=token, MaxResults=2)
             assert len(page["Shards"]) <= 2, page
             token, found = page.get("NextToken"), found + page["Shards"]
@@ -644,11 +659,12 @@ def behind(s):
 @check("GetRecords: at most 10 MB in a page")
 def page_cap(s):
     with s.stream(1) as name:
-        for _ in range(2):
-            entries = [{"Data": bytes(1_000_000), "PartitionKey": "k"}] * 8
+        for _ in range(4):
+            entries = [{"Data": bytes(1_000_000), "PartitionKey": "k"}] * 4
             assert s.kinesis.put_records(StreamName=name, Records=entries)["FailedRecordCount"] == 0
         sizes, iterator = [], s.iterator(name, "shardId-000000000000")
-        while sum(sizes) < 16:
+        bound = Bound()
+        while sum(sizes) < 16 and bound.holds():
             page = s.kinesis.get_records(ShardIterator=iterator)
             sizes.append(len(page["Records"]))
             iterator = page["NextShardIterator"]
@@ -748,7 +764,8 @@ def stream_tags(s):
         assert s.kinesis.list_tags_for_stream(**named)["Tags"] == [{"Key": "team", "Value": "a"}]
         s.kinesis.add_tags_to_stream(**named, Tags={"team": "b", "empty": "", **{f"t{i:02}": "v" for i in range(8)}})
         found, more, start = [], True, {}
-        while more:
+        bound = Bound()
+        while more and bound.holds():
             page = s.kinesis.list_tags_for_stream(**named, Limit=3, **start)
             found, more = found + page["Tags"], page["HasMoreTags"]
             start = {"ExclusiveStartTagKey": found[-1]["Key"]}
@@ -834,7 +851,8 @@ def list_consumers(s):
             s.kinesis.register_stream_consumer(StreamARN=arn, ConsumerName=f"c{i}")
             wait_for_consumer(s, arn, f"c{i}")
         found, start = [], {}
-        while True:
+        bound = Bound()
+        while bound.holds():
             page = s.kinesis.list_stream_consumers(StreamARN=arn, MaxResults=2, **start)
             assert len(page["Consumers"]) <= 2, page
             found += [c["ConsumerName"] for c in page["Consumers"]]
@@ -926,9 +944,9 @@ def expired(s):
             s.kinesis.get_records(ShardIterator=iterator)
             s.set_clock(advance_ms=6_000)
         else:
-            time.sleep(295)
+            time.sleep(270)
             s.kinesis.get_records(ShardIterator=iterator)
-            time.sleep(8)
+            time.sleep(40)
         s.refused("ExpiredIteratorException", s.kinesis.get_records, ShardIterator=iterator)
 
 

@@ -15,4 +15,6 @@ mod fuzz;
 mod limits;
 mod process;
 mod protocol;
+mod sdk;
 mod sharing;
+mod tls;

@@ -1,0 +1,50 @@
+// Puts and reads as users of the JavaScript SDK do: over HTTP/1.1 and over HTTP/2 (its default for Kinesis), in the clear
+// and over TLS. Ends with status 0 when all holds.
+//
+//     NODE_EXTRA_CA_CERTS=CERTIFICATE.pem node check.mjs MODULES http://HOST:PORT https://HOST:PORT CONTAINER.hex
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const [modules, clear, tls, containerFile] = process.argv.slice(2);
+const require = createRequire(modules + "/");
+const { Kinesis } = require("@aws-sdk/client-kinesis");
+const { NodeHttpHandler, NodeHttp2Handler } = require("@smithy/node-http-handler");
+
+const container = Buffer.from(readFileSync(containerFile, "utf8").replace(/\s/g, ""), "hex");
+
+async function check(kinesis, StreamName) {
+  const begun = Date.now();
+  await kinesis.createStream({ StreamName, ShardCount: 1 });
+  const { StreamDescriptionSummary: summary } = await kinesis.describeStreamSummary({ StreamName });
+  assert.equal(summary.StreamStatus, "ACTIVE");
+  assert.ok(Math.abs(summary.StreamCreationTimestamp.getTime() - begun) < 60_000);
+
+  const sent = [Buffer.from(Array.from({ length: 256 }, (_, i) => i)), Buffer.alloc(0), Buffer.alloc(1_000_000), container];
+  const put = await kinesis.putRecord({ StreamName, Data: sent[0], PartitionKey: "ключ" });
+  const Records = sent.slice(1).map((Data) => ({ Data, PartitionKey: "ключ", ExplicitHashKey: "17" }));
+  const rest = await kinesis.putRecords({ StreamName, Records });
+  assert.equal(rest.FailedRecordCount, 0);
+
+  for (const from of [{ ShardIteratorType: "TRIM_HORIZON" }, { ShardIteratorType: "AT_TIMESTAMP", Timestamp: new Date(begun - 2000) }]) {
+    const { ShardIterator } = await kinesis.getShardIterator({ StreamName, ShardId: put.ShardId, ...from });
+    const page = await kinesis.getRecords({ ShardIterator });
+    assert.deepEqual(page.Records.map((r) => Buffer.from(r.Data).toString("hex")), sent.map((d) => d.toString("hex")));
+    assert.ok(page.Records.every((r) => r.PartitionKey === "ключ"));
+    assert.ok(page.Records.every((r) => Math.abs(r.ApproximateArrivalTimestamp.getTime() - begun) < 60_000));
+    assert.equal(page.Records[0].SequenceNumber, put.SequenceNumber);
+  }
+  await assert.rejects(kinesis.describeStreamSummary({ StreamName: "no-such-stream" }), { name: "ResourceNotFoundException" });
+  await assert.rejects(kinesis.getRecords({ ShardIterator: "no such iterator" }), { name: "InvalidArgumentException" });
+}
+
+for (const endpoint of [clear, tls]) {
+  for (const [version, requestHandler] of [["HTTP/1.1", new NodeHttpHandler()], ["HTTP/2", new NodeHttp2Handler()]]) {
+    const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+    const kinesis = new Kinesis({ endpoint, region: "eu-west-1", credentials, requestHandler });
+    await check(kinesis, `javascript-${version.replace("/", "-")}-${endpoint.split(":")[0]}`);
+    kinesis.destroy();
+    console.log(`${version} at ${endpoint}: holds`);
+  }
+}
