@@ -3,9 +3,11 @@
 mod aws;
 mod files;
 mod wasmtime;
+mod watch;
 
 pub use aws::{
     AwsClients, AwsTarget, DynamoLeaseTable, KinesisSink, KinesisSource, PutEntry, StreamAdmin,
 };
 pub use files::{DeadLetterFile, FileSink, LineFiles, StdoutSink};
 pub use wasmtime::{CacheDir, InvalidEngine, WasmtimeRuntime, WasmtimeSettings};
+pub use watch::{FileLooks, FileWatch, digest_of};

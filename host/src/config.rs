@@ -52,6 +52,11 @@ pub fn load(
     }
 }
 
+/// The files that [`load`] reads for these paths, whether or not they can be read.
+pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
+    files::named(paths)
+}
+
 /// Reads the pipelines of a text as if it were the file `name`: relative paths start from that file's folder.
 ///
 /// # Errors

@@ -93,6 +93,23 @@ pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 /// seven shards each an eighth: for so many, one is asked for before there is no room left.
 pub(crate) const CHECKPOINTS_PER_SPAN: u64 = 8;
 
+// === reload ===
+
+/// How long a file must have been left alone before it is looked at: an editor writes, renames and removes within it.
+pub(crate) const RELOAD_QUIET: Duration = Duration::from_millis(200);
+
+/// How often files are looked at though nothing told of a change: network file systems, and mounts that are swapped as a
+/// whole, tell nothing. A look at an unchanged file is one `stat`.
+pub(crate) const RELOAD_POLL: Duration = Duration::from_secs(5);
+
+/// A change that releases leases must still be there after this: a file that is written in two goes may say for a moment
+/// that half of its pipelines are gone.
+pub(crate) const RELOAD_SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// A file that was changed so shortly before it was looked at may be changed again within the same tick of the file
+/// system's clock: its contents are compared the next time too. The coarsest clocks count in two seconds.
+pub(crate) const FILE_CLOCK_TICK: Duration = Duration::from_secs(2);
+
 // === streams made and filled from the command line ===
 
 /// For a new or resharded stream to become usable: AWS takes up to a minute.

@@ -5,15 +5,18 @@ mod consumer;
 mod coordinator;
 mod delivery;
 mod fetcher;
+mod generation;
 mod lane;
 mod lease_events;
 mod on_io;
 mod pipeline;
 mod shared;
+mod take_over;
 
 pub use clock::now;
 pub use coordinator::{LeaseCoordinator, LeaseError, LeaseHandle};
 pub(crate) use delivery::seeded;
+pub use generation::GenerationParts;
 pub use lease_events::{
     ConsumerLease, ConsumerOrders, CoordinatorEnded, DispatchPermit, StartConsumer,
 };

@@ -19,6 +19,7 @@ mod e2e {
     mod neighbours;
     mod output;
     mod real_text;
+    mod reloads;
     mod reshards;
     mod rows;
     mod shares;

@@ -43,6 +43,11 @@ impl Budget {
         }
     }
 
+    /// Other bounds from now on. What is held beyond a smaller one stays until it is done; nothing is added meanwhile.
+    pub fn set_limits(&mut self, limits: Usage) {
+        self.limits = limits;
+    }
+
     /// Asks to read. If it is refused, the shard is in the queue, and asks again when something was given back.
     ///
     /// What a read may bring is reserved before it is asked for, so that bytes in flight never pass the limit (BP-1).

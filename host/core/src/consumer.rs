@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::lanes::{BatchBounds, Lanes, RunResult, Settled, Verdict};
-use crate::message::{ColumnsWanted, FlushReason};
+use crate::message::ColumnsWanted;
 use crate::position::{Checkpoint, Position};
 use crate::retry::RetryPolicy;
 use crate::shard::ChildShard;
@@ -18,18 +18,17 @@ use crate::time::Instant;
 use crate::window::{Admitted, Intake, Opening, Slot, Usage, Window};
 
 mod events;
+mod flush;
 mod holds;
 mod progress;
+mod reconfigure;
 #[cfg(test)]
 mod tests;
 
 pub use events::{ConsumerEffect, ConsumerEvent, DeadMessage, Ran};
+use flush::Flush;
 use holds::Holds;
 use progress::Progress;
-
-/// Between two flushes of a plugin that keeps what it holds: often enough that a window or a shard's end does not wait
-/// long for it, seldom enough to cost nothing.
-const FLUSH_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a consumer is made with.
 #[derive(Clone, Copy, Debug)]
@@ -83,17 +82,6 @@ enum Phase {
     Over,
 }
 
-/// How far a flush of everything has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flush {
-    NotAsked,
-    /// So many lanes have not answered.
-    Waiting(usize, FlushReason),
-    /// Before a stop: whatever is held now stays held, and is delivered again to whoever comes next. Otherwise it may be
-    /// asked for again from this moment on.
-    Done(Instant),
-}
-
 /// The consumer of one shard.
 #[derive(Debug)]
 pub struct Consumer {
@@ -108,6 +96,8 @@ pub struct Consumer {
     /// Set when opening stopped for want of room: waiting for fuller batches would be in vain.
     is_full: bool,
     flush: Flush,
+    /// The lanes are being replaced: no batch goes out before they are.
+    is_relaning: bool,
     burying: BTreeMap<Slot, u64>,
     /// Batches that came back, to be filled again.
     #[expect(
@@ -134,6 +124,7 @@ impl Consumer {
             is_last_read_at_tip: false,
             is_full: false,
             flush: Flush::NotAsked,
+            is_relaning: false,
             burying: BTreeMap::new(),
             spare: Vec::new(),
             picked: Vec::new(),
@@ -184,6 +175,8 @@ impl Consumer {
             ConsumerEvent::Buried(slots) => self.buried(now, &slots),
             ConsumerEvent::Stored(checkpoint) => self.progress.stored(now, checkpoint),
             ConsumerEvent::Drain => self.drain(effects),
+            ConsumerEvent::Reconfigure(settings) => self.reconfigure(settings),
+            ConsumerEvent::Relaned(lanes) => self.relaned(lanes),
         }
         self.advance(now, room, effects);
     }
@@ -200,9 +193,17 @@ impl Consumer {
             }
             _ => None,
         };
-        let others = store.into_iter().chain(flush);
-        let lanes = self.lanes.next_deadline().into_iter();
-        lanes.chain(others).chain(self.holds.next_deadline()).min()
+        let run = if self.waits_for_lanes() {
+            None
+        } else {
+            self.lanes.next_deadline()
+        };
+        let held = if self.is_relaning {
+            None
+        } else {
+            self.holds.next_deadline()
+        };
+        [store, flush, run, held].into_iter().flatten().min()
     }
 
     fn drain(&mut self, effects: &mut Vec<ConsumerEffect>) {
@@ -356,15 +357,25 @@ impl Consumer {
 
     /// Leaves nothing undone that can be done now.
     fn advance(&mut self, now: Instant, room: u64, effects: &mut Vec<ConsumerEffect>) {
-        if matches!(self.phase, Phase::Ended | Phase::Over) {
-            return;
+        match self.phase {
+            Phase::Running | Phase::Draining => {}
+            // Other lanes are not needed any more, and still waited for.
+            Phase::Ended if self.waits_for_lanes() => return self.relane_when_idle(effects),
+            Phase::Ended | Phase::Over => return,
         }
         let lanes = &mut self.lanes;
         self.window.open(room, |message| lanes.admit(now, message));
         self.is_full = self.window.has_unopened();
-        self.dispatch(now, effects);
-        let overdue = self.holds.overdue(now);
-        effects.extend(overdue.into_iter().map(ConsumerEffect::TakeBack));
+        if self.waits_for_lanes() {
+            self.relane_when_idle(effects);
+        } else {
+            self.dispatch(now, effects);
+        }
+        // Lanes that go give back whatever they hold.
+        if !self.is_relaning {
+            let overdue = self.holds.overdue(now);
+            effects.extend(overdue.into_iter().map(ConsumerEffect::TakeBack));
+        }
         self.finish_or_store(now, effects);
         self.status.usage = self.usage();
         self.status.parked_keys = self.lanes.parked_keys();
@@ -428,47 +439,6 @@ impl Consumer {
         let not_covered = self.progress.not_covered(done);
         let is_most = not_covered > 0 && not_covered >= self.window.usage().span;
         not_covered >= self.settings.checkpoint_after || (self.is_full && is_most)
-    }
-
-    /// Why everything must be flushed: what is unresolved is held by instances, and nothing else will come before some of
-    /// it is released.
-    fn only_held_left(&self) -> Option<FlushReason> {
-        if self.window.is_drained() || !self.lanes.is_idle() || !self.burying.is_empty() {
-            return None;
-        }
-        match (self.phase, &self.end) {
-            _ if self.window.has_unopened() => {
-                (!self.holds.is_empty()).then_some(FlushReason::Full)
-            }
-            (_, Some(_)) => Some(FlushReason::ShardEnd),
-            (Phase::Draining, None) => Some(FlushReason::Shutdown),
-            _ => None,
-        }
-    }
-
-    /// Asks once before a stop, and now and again for as long as the window or the shard's end waits for it.
-    fn flush(&mut self, now: Instant, reason: FlushReason, effects: &mut Vec<ConsumerEffect>) {
-        let is_due = match self.flush {
-            Flush::NotAsked => true,
-            Flush::Waiting(..) => false,
-            Flush::Done(again) => self.phase == Phase::Running && again <= now,
-        };
-        if is_due {
-            self.flush = Flush::Waiting(self.lanes.count(), reason);
-            effects.push(ConsumerEffect::Flush(reason));
-        }
-    }
-
-    fn lane_flushed(&mut self, now: Instant) {
-        let Flush::Waiting(lanes, reason) = self.flush else {
-            return;
-        };
-        self.flush = match reason {
-            _ if lanes > 1 => Flush::Waiting(lanes - 1, reason),
-            // A plugin may keep more for a full window than for a stop.
-            FlushReason::Full if self.phase == Phase::Draining => Flush::NotAsked,
-            _ => Flush::Done(now + FLUSH_PAUSE),
-        };
     }
 
     /// What there is to see.

@@ -99,6 +99,11 @@ impl Reader {
         }
     }
 
+    /// Other settings, from the next read on.
+    pub fn set_settings(&mut self, settings: ReadSettings) {
+        self.settings = settings;
+    }
+
     /// What to do now.
     pub fn step(&self, now: Instant) -> ReadStep {
         if self.is_ended {

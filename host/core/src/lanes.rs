@@ -12,6 +12,7 @@ use crate::time::Instant;
 use crate::window::{Admitted, Slot};
 
 mod lane;
+mod relane;
 #[cfg(test)]
 mod tests;
 

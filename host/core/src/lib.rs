@@ -13,6 +13,7 @@ mod coordinator;
 mod deaggregate;
 mod entropy;
 mod fetch;
+mod generation;
 mod keeper;
 mod lanes;
 mod lease;
@@ -43,6 +44,7 @@ pub use coordinator::{
 pub use deaggregate::{Contents, Deaggregator, Malformed, OutsideRange, Span, UserRecordSpan};
 pub use entropy::Entropy;
 pub use fetch::{ReadFailure, ReadResult, ReadSettings, ReadStep, Reader};
+pub use generation::{GenerationEffect, GenerationEvent, Generations};
 pub use keeper::{KeeperEffect, KeeperEvent, LeaseKeeper, LeaseTiming};
 pub use lanes::{BatchBounds, Cause, Dead, Lanes, RunResult, Settled, Verdict};
 pub use lease::{HeldLease, Incarnation, Lease, NewLease, WorkerId};

@@ -7,11 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use shardwright_core::WorkerId;
 
-use super::signals::Signals;
+use super::signals::{Hangups, Signals};
 use super::{CliError, pipelines};
-use crate::app::{App, AppError};
+use crate::app::{App, AppError, Pipelines};
 use crate::limits::DEFAULT_PLUGIN_INSTANCES;
-use crate::runtime::RunningPipeline;
 
 /// How often it is looked whether every shard is at its tip.
 const TIP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -20,6 +19,9 @@ const TIP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 #[command(after_help = "\
 SIGTERM or SIGINT stops reading, finishes what was begun, writes the last checkpoints, releases the leases and exits 0;
 a second one exits at once.
+
+The files of pipelines and plugins are followed: a change takes effect while everything runs, and one that is wrong is
+told and changes nothing. SIGHUP looks at them at once.
 
 Examples:
   shardwright run pipeline.yaml
@@ -58,16 +60,18 @@ impl Run {
             (None, Some(named)) => named.id().clone(),
             (None, None) => WorkerId::new(""),
         };
-        let mut signals = {
+        let (mut signals, mut hangups) = {
             let _entered = app.io().enter();
-            Signals::listen().map_err(CliError::io("signals"))?
+            let signals = Signals::listen().map_err(CliError::io("signals"))?;
+            (signals, Hangups::listen().map_err(CliError::io("signals"))?)
         };
         let count = loaded.len();
         let mut running = app.start(loaded, &worker)?;
+        running.follow(self.paths);
         tracing::info!(%worker, pipelines = count, "running");
-        let cause = app
-            .io()
-            .block_on(wait(&mut running, &mut signals, self.until_tip));
+        let until_tip = self.until_tip;
+        let wait = wait(&mut running, &mut signals, &mut hangups, until_tip);
+        let cause = app.io().block_on(wait);
         let ended = match cause {
             Stop::Signal(name) => {
                 tracing::info!("{name}: finishing what was begun");
@@ -80,8 +84,9 @@ impl Run {
             Stop::Ended(error) => Err(error),
         };
         app.io().spawn(signals.exit_at_next());
-        running.retain(|pipeline| !pipeline.is_over());
-        app.stop(running)?;
+        let stopped = app.stop(running.into_running());
+        app.close();
+        stopped?;
         ended?;
         tracing::info!("stopped; checkpoints are written and leases released");
         Ok(ExitCode::SUCCESS)
@@ -94,22 +99,28 @@ enum Stop {
     Ended(AppError),
 }
 
-async fn wait(running: &mut [RunningPipeline], signals: &mut Signals, until_tip: bool) -> Stop {
+async fn wait(
+    running: &mut Pipelines,
+    signals: &mut Signals,
+    hangups: &mut Hangups,
+    until_tip: bool,
+) -> Stop {
     let mut tick = tokio::time::interval(TIP_CHECK_INTERVAL);
     loop {
         tokio::select! {
             name = signals.next() => return Stop::Signal(name),
+            () = hangups.next() => {
+                tracing::info!("SIGHUP: looking at the files of pipelines and plugins");
+                running.reload();
+            }
+            () = running.keep_up() => {}
             _ = tick.tick() => {}
         }
-        if until_tip && running.iter().all(RunningPipeline::is_at_tip) {
+        if until_tip && running.is_at_tip() {
             return Stop::AtTip;
         }
-        if let Some(over) = running.iter_mut().find(|pipeline| pipeline.is_over()) {
-            let pipeline = over.name().to_owned();
-            match over.ended().await {
-                Ok(()) => {}
-                Err(source) => return Stop::Ended(AppError::Ended { pipeline, source }),
-            }
+        if let Err(error) = running.look_after().await {
+            return Stop::Ended(error);
         }
     }
 }

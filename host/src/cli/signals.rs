@@ -1,4 +1,5 @@
-//! The two signals that stop a process in good order; a second one ends it at once.
+//! The two signals that stop a process in good order, of which a second one ends it at once; and the one that makes it look
+//! at its files.
 
 use std::io;
 use std::process;
@@ -38,5 +39,22 @@ impl Signals {
             "{name} again: stopping at once; what was begun is delivered again by the next run"
         );
         process::exit(INTERRUPTED);
+    }
+}
+
+/// Waits for SIGHUP.
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    /// Listens from now on. Called in a runtime.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 }

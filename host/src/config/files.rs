@@ -37,6 +37,14 @@ pub(super) fn read(paths: &[PathBuf]) -> (Vec<File>, Vec<Problem>) {
     (files, problems)
 }
 
+/// Every file that the paths name, as far as they can be listed.
+pub(super) fn named(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let named = paths
+        .iter()
+        .flat_map(|path| listed(path).unwrap_or_else(|_problem| vec![path.clone()]));
+    named.collect()
+}
+
 fn listed(path: &Path) -> Result<Vec<PathBuf>, Problem> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);

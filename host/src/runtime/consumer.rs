@@ -2,11 +2,11 @@
 //! out what that wants.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use shardwright_core::{
     Batch, CheckpointDelta, ChildShard, Consumer, ConsumerEffect, ConsumerEvent, ConsumerStart,
-    DeadMessage, Entropy, Instant, LaneState, LostReason, Outcome, Ran, ShardId, Slot, StopReason,
+    Entropy, Instant, LostReason, Ran, ShardId, Slot, StopReason,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,16 +14,21 @@ use tokio::task::JoinSet;
 use super::clock;
 use super::delivery::seeded;
 use super::fetcher::Fetcher;
-use super::lane::{Lane, LaneWork};
+use super::generation::Generation;
+use super::lane::{Flushed, Instances, LaneWork};
 use super::lease_events::{ConsumerLease, ConsumerOrders};
 use super::shared::{ShardReport, Shared};
-use crate::ports::{DeadLetter, PortError, ReadAnswer};
+use crate::ports::ReadAnswer;
+
+mod passing;
+mod tasks;
+
+use passing::Passing;
 
 /// Answers that wait for the consumer beyond one of each lane: a read, dead letters, a sync.
 const INPUTS_BESIDE_LANES: usize = 8;
 
 /// What reaches a consumer from its tasks.
-#[derive(Debug)]
 pub(super) enum Input {
     Read(ReadAnswer),
     Ran {
@@ -32,13 +37,26 @@ pub(super) enum Input {
     },
     Flushed {
         is_asked: bool,
-        outcome: Outcome,
-        lost: Vec<(Slot, u64)>,
+        flushed: Flushed,
     },
     GivenBack {
         lane: usize,
         lost: Vec<(Slot, u64)>,
     },
+    /// Instances of the next generation, for a lane.
+    Made {
+        lane: usize,
+        instances: Instances,
+    },
+    /// A lane has passed over to the next generation, and stood still for so long.
+    Swapped {
+        flushed: Flushed,
+        pause: Duration,
+    },
+    /// A lane has ended, since there are to be others.
+    Retired(Flushed),
+    /// What was delivered under a generation that every lane has left is durable.
+    Finished(u64),
     Buried(Vec<Slot>),
     /// Everything that was delivered before is durable; now this may be asked for.
     Synced(AfterSync),
@@ -69,6 +87,8 @@ struct Shell {
     consumer: Consumer,
     entropy: Entropy,
     lanes: Vec<mpsc::Sender<LaneWork>>,
+    passing: Passing,
+    newer: watch::Receiver<Arc<Generation>>,
     inputs: mpsc::Sender<Input>,
     tasks: JoinSet<()>,
     fetcher: Option<tokio::task::AbortHandle>,
@@ -80,20 +100,20 @@ struct Shell {
 
 /// Consumes a shard until the coordinator orders a stop, or its end is stored.
 pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: ConsumerLease) {
-    let initial = shared.parts.pipeline.source.start;
     let shard = start.tenure.shard.clone();
     let pipeline = shared.name().to_owned();
-    let from = match start.checkpoint.start_at(initial) {
+    let from = match start.checkpoint.start_at(shared.start) {
         Ok(from) => from,
         Err(error) => {
             tracing::error!(pipeline, %shard, %error, "the shard cannot be consumed");
             return;
         }
     };
-    tell_of_start(&shared, &start);
-    let capacity = usize::from(shared.parts.pipeline.flow.lanes) + INPUTS_BESIDE_LANES;
+    let (generation, newer) = shared.join(&shard);
+    tell_of_start(&shared, &generation, &start);
+    let capacity = usize::from(generation.lanes()) + INPUTS_BESIDE_LANES;
     let (inputs, received) = mpsc::channel(capacity);
-    let settings = shared.consumer_settings(start.hash_range);
+    let settings = generation.consumer_settings(start.hash_range);
     let mut shell = Shell {
         consumer: Consumer::new(clock::now(), settings, start.checkpoint.clone()),
         orders: lease.orders(),
@@ -101,6 +121,8 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         shard,
         entropy: seeded(),
         lanes: Vec::new(),
+        passing: Passing::new(generation, start.hash_range),
+        newer,
         inputs,
         tasks: JoinSet::new(),
         fetcher: None,
@@ -109,12 +131,13 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         effects: Vec::new(),
         shared,
     };
-    shell.start_tasks(from);
+    shell.start_lanes();
+    shell.start_fetcher(from);
     shell.run(received).await;
     shell.stop().await;
 }
 
-fn tell_of_start(shared: &Shared, start: &ConsumerStart) {
+fn tell_of_start(shared: &Shared, generation: &Generation, start: &ConsumerStart) {
     let pipeline = shared.name();
     let shard = &start.tenure.shard;
     match &start.checkpoint {
@@ -122,7 +145,7 @@ fn tell_of_start(shared: &Shared, start: &ConsumerStart) {
             pipeline,
             %shard,
             after = %position,
-            at_most = shared.parts.pipeline.flow.span,
+            at_most = generation.bounds().span,
             "resuming a shard; at most this many messages after its checkpoint may be delivered again"
         ),
         checkpoint => tracing::info!(pipeline, %shard, from = %checkpoint, "starting a shard"),
@@ -130,37 +153,14 @@ fn tell_of_start(shared: &Shared, start: &ConsumerStart) {
 }
 
 impl Shell {
-    fn start_tasks(&mut self, from: shardwright_core::StartAt) {
-        let guests = self.shared.parts.guests.clone();
-        for number in 0..self.shared.parts.pipeline.flow.lanes {
-            // One batch or flush is out at a time; a second place, since a lane that lost an instance over a flush of its own
-            // may be given a batch while the flush it was asked for still waits; and a third for what it held too long.
-            let (give, work) = mpsc::channel(3);
-            let lane = Lane {
-                shared: Arc::clone(&self.shared),
-                shard: self.shard.clone(),
-                number: number.into(),
-                origin: format!("{}/{number}", self.shard),
-                permit: self.lease.permit(),
-                orders: self.lease.orders(),
-                work,
-                out: self.inputs.clone(),
-                instances: self.shared.parts.plugins.iter().map(|_| None).collect(),
-                state: LaneState::new(self.shared.parts.plugins.len()),
-            };
-            self.lanes.push(give);
-            self.tasks.spawn_on(lane.run(), &guests);
-        }
+    fn start_fetcher(&mut self, from: shardwright_core::StartAt) {
         let fetcher = Fetcher {
             shared: Arc::clone(&self.shared),
             shard: self.shard.clone(),
             out: self.inputs.clone(),
             entropy: seeded(),
         };
-        self.fetcher = Some(
-            self.tasks
-                .spawn_on(fetcher.run(from), &self.shared.parts.io),
-        );
+        self.fetcher = Some(self.tasks.spawn_on(fetcher.run(from), &self.shared.io));
     }
 
     async fn run(&mut self, mut received: mpsc::Receiver<Input>) {
@@ -183,6 +183,12 @@ impl Shell {
                 biased;
                 changed = self.orders.changed() => {
                     if changed.is_err() || self.obey() == Over::Yes {
+                        return;
+                    }
+                }
+                // A stop finishes what was begun, under what it was begun with.
+                Ok(()) = self.newer.changed(), if !self.is_draining => {
+                    if self.want_newest() == Over::Yes {
                         return;
                     }
                 }
@@ -253,17 +259,19 @@ impl Shell {
                 self.shared.room.notify_waiters();
                 over
             }
-            Input::Ran { batch, ran } => self.handle(ConsumerEvent::Ran { batch, ran }),
-            Input::Flushed {
-                is_asked,
-                outcome,
-                lost,
-            } => self.handle(ConsumerEvent::Flushed {
-                is_asked,
-                outcome,
-                lost,
-            }),
-            Input::GivenBack { lane, lost } => self.handle(ConsumerEvent::GivenBack { lane, lost }),
+            Input::Ran { batch, ran } => {
+                self.passing.speaks(batch.lane);
+                self.handle(ConsumerEvent::Ran { batch, ran })
+            }
+            Input::Flushed { is_asked, flushed } => self.flushed(is_asked, flushed),
+            Input::GivenBack { lane, lost } => {
+                self.passing.speaks(lane);
+                self.handle(ConsumerEvent::GivenBack { lane, lost })
+            }
+            Input::Made { lane, instances } => self.made(lane, instances),
+            Input::Swapped { flushed, pause } => self.swapped(flushed, pause),
+            Input::Retired(flushed) => self.retired(flushed),
+            Input::Finished(number) => self.finished(number),
             Input::Buried(slots) => self.handle(ConsumerEvent::Buried(slots)),
             Input::Synced(after) => {
                 let asked = match after {
@@ -334,7 +342,13 @@ impl Shell {
         match effect {
             ConsumerEffect::Run(batch) => {
                 let lane = batch.lane;
+                self.passing.warm(lane);
                 self.give(lane, LaneWork::Run(batch));
+            }
+            ConsumerEffect::Relane(_lanes) => {
+                for lane in 0..self.lanes.len() {
+                    self.give(lane, LaneWork::Retire);
+                }
             }
             ConsumerEffect::Flush(reason) => {
                 for lane in 0..self.lanes.len() {
@@ -352,64 +366,20 @@ impl Shell {
         Over::No
     }
 
+    fn flushed(&mut self, is_asked: bool, flushed: Flushed) -> Over {
+        self.passing.speaks(flushed.lane);
+        self.handle(ConsumerEvent::Flushed {
+            is_asked,
+            outcome: flushed.outcome,
+            lost: flushed.lost,
+        })
+    }
+
     fn give(&self, lane: usize, work: LaneWork) {
-        // A lane has at most three things to do, for which its channel has room; one that is gone was aborted with the rest.
+        // A lane has at most four things to do, for which its channel has room; one that is gone was aborted with the rest.
         if let Some(lane) = self.lanes.get(lane) {
             let _ = lane.try_send(work);
         }
-    }
-
-    /// Syncs every sink, however often that takes, then comes back with what waits for it.
-    fn sync_then(&mut self, after: AfterSync) {
-        let shared = Arc::clone(&self.shared);
-        let out = self.inputs.clone();
-        let sync = async move {
-            let mut entropy = seeded();
-            for sink in &shared.parts.sinks {
-                let mut failures = 0;
-                while let Err(error) = sink.sync().await {
-                    failures += 1;
-                    wait_after(
-                        &shared,
-                        &error,
-                        "a sink cannot be synced",
-                        failures,
-                        &mut entropy,
-                    )
-                    .await;
-                }
-            }
-            let _ = out.send(Input::Synced(after)).await;
-        };
-        self.tasks.spawn_on(sync, &self.shared.parts.io);
-    }
-
-    /// Writes dead letters, however often that takes: until they are written, their records are not done with.
-    fn bury(&mut self, dead: Vec<DeadMessage>) {
-        let shared = Arc::clone(&self.shared);
-        let out = self.inputs.clone();
-        let slots: Vec<Slot> = dead.iter().map(|message| message.slot).collect();
-        let letters: Vec<DeadLetter> = dead
-            .into_iter()
-            .map(|message| letter(&shared, &self.shard, message))
-            .collect();
-        let bury = async move {
-            let mut entropy = seeded();
-            let mut failures = 0;
-            while let Err(error) = shared.parts.dead_letters.put(letters.clone()).await {
-                failures += 1;
-                wait_after(
-                    &shared,
-                    &error,
-                    "dead letters cannot be written",
-                    failures,
-                    &mut entropy,
-                )
-                .await;
-            }
-            let _ = out.send(Input::Buried(slots)).await;
-        };
-        self.tasks.spawn_on(bury, &self.shared.parts.io);
     }
 
     /// Ends every task, and only then lets go of the lease.
@@ -420,9 +390,7 @@ impl Shell {
             let pipeline = self.shared.name();
             tracing::warn!(pipeline, shard = %self.shard, malformed, outside_range, "containers taken whole and user records dropped, in all");
         }
-        self.shared.budget().leave(&self.shard);
-        self.shared.room.notify_waiters();
-        self.shared.reports().remove(&self.shard);
+        self.shared.leave(&self.shard);
     }
 }
 
@@ -430,49 +398,5 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn wait_after(
-    shared: &Shared,
-    error: &PortError,
-    what: &str,
-    failures: u32,
-    entropy: &mut Entropy,
-) {
-    tracing::warn!(pipeline = shared.name(), failures, %error, "{what}; trying again");
-    tokio::time::sleep(shared.retry.pause(failures, entropy.draw() as u64)).await;
-}
-
-fn letter(shared: &Shared, shard: &ShardId, message: DeadMessage) -> DeadLetter {
-    let step = message.cause.step;
-    let plugin = step.and_then(|step| shared.parts.plugins.get(step));
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    let name = |plugin: &crate::ports::Description| {
-        format!("{} {}", plugin.name, plugin.version)
-            .trim_end()
-            .to_owned()
-    };
-    DeadLetter {
-        pipeline: shared.name().to_owned(),
-        step,
-        plugin: plugin
-            .map(|plugin| name(plugin.description()))
-            .unwrap_or_default(),
-        digest: plugin
-            .map(|plugin| plugin.digest().to_owned())
-            .unwrap_or_default(),
-        stream: shared.parts.pipeline.source.stream.as_str().to_owned(),
-        shard: shard.as_str().to_owned(),
-        position: message.position,
-        key: message.key,
-        data: message.data,
-        arrival_ms: message.arrival_ms,
-        error: message.cause.kind,
-        reason: message.cause.reason,
-        attempts: message.attempts,
-        at_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
     }
 }

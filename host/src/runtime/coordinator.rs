@@ -18,7 +18,7 @@ use crate::ports::{LeaseTable, StreamSource};
 mod calls;
 mod report;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use calls::Calls;
 

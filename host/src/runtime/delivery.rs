@@ -1,8 +1,9 @@
 //! Delivers what a run emits, until it is delivered or refused for good.
 
-use shardwright_core::{Delivery, Entropy, Run, ShardId};
+use shardwright_core::{Delivery, Entropy, RetryPolicy, Run, ShardId};
 
 use super::clock;
+use super::generation::Generation;
 use super::on_io::on_io;
 use super::shared::Shared;
 use crate::ports::{DeliveryError, EmissionId, ErrorKind, Outgoing, Sink};
@@ -14,17 +15,24 @@ const FAILURES_PER_REPORT: u32 = 5;
 ///
 /// A sink that is away is waited for: its emissions are tried again with back-off until `on_failure.retry.max_age`, and
 /// meanwhile the lane does nothing else, which is the back-pressure. What it refuses for good fails its source.
-pub(super) async fn deliver(shared: &Shared, shard: &ShardId, run: &mut Run<'_>) {
+pub(super) async fn deliver(
+    shared: &Shared,
+    generation: &Generation,
+    shard: &ShardId,
+    run: &mut Run<'_>,
+) {
     if !run.has_deliveries() {
         return;
     }
-    for (number, sink) in shared.parts.sinks.iter().enumerate() {
-        deliver_to(shared, shard, run, number as u32, sink.as_ref()).await;
+    for (number, sink) in generation.parts.sinks.iter().enumerate() {
+        let number = number as u32;
+        deliver_to(shared, generation.retry, shard, run, number, sink.as_ref()).await;
     }
 }
 
 async fn deliver_to(
     shared: &Shared,
+    retry: RetryPolicy,
     shard: &ShardId,
     run: &mut Run<'_>,
     number: u32,
@@ -45,16 +53,12 @@ async fn deliver_to(
         if deliveries.is_empty() {
             return;
         }
-        let outgoing = outgoing(
-            shared.parts.pipeline.source.stream.as_str(),
-            shard,
-            &deliveries,
-        );
-        let Err(error) = on_io(&shared.parts.io, sink.deliver(&outgoing)).await else {
+        let outgoing = outgoing(shared.stream.as_str(), shard, &deliveries);
+        let Err(error) = on_io(&shared.io, sink.deliver(&outgoing)).await else {
             return;
         };
         failures += 1;
-        let is_too_old = clock::now().since(began) >= shared.retry.max_age;
+        let is_too_old = clock::now().since(began) >= retry.max_age;
         let (refused, again) = sort_failures(&error, &deliveries, is_too_old);
         for (id, kind, reason) in refused {
             run.undeliverable(id, kind, &reason);
@@ -68,7 +72,7 @@ async fn deliver_to(
             let pipeline = shared.name();
             tracing::warn!(pipeline, %shard, failures, %error, "a sink does not take emissions; the shard waits for it");
         }
-        tokio::time::sleep(shared.retry.pause(failures, entropy.draw() as u64)).await;
+        tokio::time::sleep(retry.pause(failures, entropy.draw() as u64)).await;
     }
 }
 

@@ -28,11 +28,12 @@ impl Fetcher {
         let mut reader = Reader::new(clock::now(), settings, start, unix_ms());
         let mut iterator = ShardIterator(String::new());
         loop {
+            reader.set_settings(self.shared.read_settings());
             match reader.step(clock::now()) {
                 ReadStep::Ended => return,
                 ReadStep::WaitUntil(at) => tokio::time::sleep(at.since(clock::now())).await,
                 ReadStep::Iterator(start) => {
-                    match self.shared.parts.source.iterator(&self.shard, &start).await {
+                    match self.shared.source.iterator(&self.shard, &start).await {
                         Ok(found) => {
                             iterator = found;
                             reader.got_iterator();
@@ -43,7 +44,7 @@ impl Fetcher {
                 ReadStep::Read(limit) => {
                     self.reserve().await;
                     let began = clock::now();
-                    match self.shared.parts.source.read(&iterator, limit).await {
+                    match self.shared.source.read(&iterator, limit).await {
                         Ok(answer) => {
                             reader.got_records(began, result_of(&answer));
                             if let Some(next) = &answer.next {

@@ -1,13 +1,14 @@
 //! One lane: its instances, one for each step, and the batches that pass through them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shardwright_core::{Batch, Cause, FlushReason, LaneState, Outcome, Ran, Run, ShardId, Slot};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::Input;
 use super::delivery::deliver;
+use super::generation::Generation;
 use super::lease_events::{ConsumerOrders, DispatchPermit};
 use super::shared::Shared;
 use crate::ports::{CallError, PluginInstance};
@@ -15,18 +16,26 @@ use crate::ports::{CallError, PluginInstance};
 /// A lane that holds messages and gets none asks its instances to flush after this long.
 const IDLE_FLUSH_AFTER: Duration = Duration::from_secs(1);
 
+/// The instances of a lane, one for each step; none where one is made when a batch needs it.
+pub(super) type Instances = Vec<Option<Box<dyn PluginInstance>>>;
+
 /// What a lane is asked to do. It does one thing at a time, and answers each.
-#[derive(Debug)]
 pub(super) enum LaneWork {
     Run(Box<Batch>),
     Flush(FlushReason),
     /// Something was held for too long.
     TakeBack,
+    /// Pass over to another generation, with instances that were made for it.
+    Swap(Arc<Generation>, Instances),
+    /// Flush and end: other lanes take this one's place.
+    Retire,
 }
 
 /// A lane of one shard.
 pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
+    /// What its batches run under (HR-1).
+    pub(super) generation: Arc<Generation>,
     pub(super) shard: ShardId,
     pub(super) number: usize,
     /// `shard/lane`, for the guests' log lines.
@@ -35,8 +44,17 @@ pub(super) struct Lane {
     pub(super) orders: watch::Receiver<ConsumerOrders>,
     pub(super) work: mpsc::Receiver<LaneWork>,
     pub(super) out: mpsc::Sender<Input>,
-    pub(super) instances: Vec<Option<Box<dyn PluginInstance>>>,
+    pub(super) instances: Instances,
     pub(super) state: LaneState,
+}
+
+/// What became of what a lane's instances had.
+pub(super) struct Flushed {
+    pub(super) lane: usize,
+    /// What they released.
+    pub(super) outcome: Outcome,
+    /// What those held that are gone.
+    pub(super) lost: Vec<(Slot, u64)>,
 }
 
 /// Which step gave no reply, and why.
@@ -55,15 +73,39 @@ impl Lane {
                 match tokio::time::timeout(IDLE_FLUSH_AFTER, self.work.recv()).await {
                     Ok(work) => work,
                     Err(_idle) => {
-                        self.flush(FlushReason::Idle, false).await;
+                        let flushed = self.flush(FlushReason::Idle, |_step| true).await;
+                        self.tell(Input::Flushed {
+                            is_asked: false,
+                            flushed,
+                        })
+                        .await;
                         continue;
                     }
                 }
             };
             match work {
                 None => return,
-                Some(LaneWork::Flush(reason)) => self.flush(reason, true).await,
                 Some(LaneWork::TakeBack) => self.take_back().await,
+                Some(LaneWork::Flush(reason)) => {
+                    let flushed = self.flush(reason, |_step| true).await;
+                    self.tell(Input::Flushed {
+                        is_asked: true,
+                        flushed,
+                    })
+                    .await;
+                }
+                Some(LaneWork::Swap(generation, instances)) => {
+                    self.wait_for_permit().await;
+                    self.pass_over(generation, instances).await;
+                }
+                Some(LaneWork::Retire) => {
+                    self.wait_for_permit().await;
+                    let mut flushed = self.flush(FlushReason::Reload, |_step| true).await;
+                    flushed.lost.extend(self.state.take_over(0, |_step| false));
+                    self.instances.clear();
+                    self.tell(Input::Retired(flushed)).await;
+                    return;
+                }
                 Some(LaneWork::Run(batch)) => {
                     self.wait_for_permit().await;
                     let ran = self.run_batch(&batch).await;
@@ -109,8 +151,9 @@ impl Lane {
     }
 
     async fn run_steps(&mut self, batch: &Batch, state: &mut LaneState) -> Result<Outcome, Crash> {
-        let shared = Arc::clone(&self.shared);
-        self.finish(Run::new(batch, state, &shared.routes)).await
+        let generation = Arc::clone(&self.generation);
+        self.finish(Run::new(batch, state, &generation.routes))
+            .await
     }
 
     /// Takes a run through the steps that are left, and delivers what it emits.
@@ -128,14 +171,14 @@ impl Lane {
             }
             run.absorb(answer);
         }
-        deliver(&self.shared, &self.shard, &mut run).await;
+        deliver(&self.shared, &self.generation, &self.shard, &mut run).await;
         Ok(run.finish())
     }
 
     async fn instance(&mut self, step: usize) -> Result<&mut Box<dyn PluginInstance>, CallError> {
         let slot = &mut self.instances[step];
         if slot.is_none() {
-            let plugin = &self.shared.parts.plugins[step];
+            let plugin = &self.generation.parts.plugins[step];
             *slot = Some(plugin.instantiate(&self.origin).await?);
         }
         slot.as_mut().ok_or_else(|| CallError::Exhausted {
@@ -144,8 +187,36 @@ impl Lane {
         })
     }
 
-    /// Asks every step in turn for what it still has. What one emits passes through the steps behind it.
-    async fn flush(&mut self, reason: FlushReason, is_asked: bool) {
+    /// Lets the next generation take over, between two batches. What the instances that go have is asked for and passed
+    /// on; what they still hold is told as lost, so that it is delivered again to those that come.
+    async fn pass_over(&mut self, generation: Arc<Generation>, mut instances: Instances) {
+        let began = Instant::now();
+        let before = Arc::clone(&self.generation);
+        let is_kept = |step| generation.keeps(&before, step);
+        let mut flushed = self.flush(FlushReason::Reload, |step| !is_kept(step)).await;
+        let steps = generation.parts.plugins.len();
+        flushed.lost.extend(self.state.take_over(steps, is_kept));
+        instances.resize_with(steps, || None);
+        for (step, instance) in instances.iter_mut().enumerate() {
+            if is_kept(step) {
+                *instance = self.instances[step].take();
+            }
+        }
+        self.instances = instances;
+        self.generation = generation;
+        let pause = began.elapsed();
+        tracing::debug!(
+            pipeline = self.shared.name(),
+            lane = %self.origin,
+            generation = self.generation.number,
+            pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
+            "a lane has passed over"
+        );
+        self.tell(Input::Swapped { flushed, pause }).await;
+    }
+
+    /// Asks the steps that are meant, in turn, for what they still have. What one emits passes through the steps behind it.
+    async fn flush(&mut self, reason: FlushReason, is_meant: impl Fn(usize) -> bool) -> Flushed {
         let mut state = std::mem::take(&mut self.state);
         let mut total = Outcome {
             verdicts: Vec::new(),
@@ -154,7 +225,7 @@ impl Lane {
         };
         let mut lost = Vec::new();
         for step in 0..self.instances.len() {
-            if self.instances[step].is_none() {
+            if self.instances[step].is_none() || !is_meant(step) {
                 continue;
             }
             match self.flush_step(step, reason, &mut state).await {
@@ -169,15 +240,16 @@ impl Lane {
             }
         }
         self.state = state;
-        // A consumer that is gone does not need to know.
-        let _ = self
-            .out
-            .send(Input::Flushed {
-                is_asked,
-                outcome: total,
-                lost,
-            })
-            .await;
+        Flushed {
+            lane: self.number,
+            outcome: total,
+            lost,
+        }
+    }
+
+    /// A consumer that is gone does not need to know.
+    async fn tell(&mut self, input: Input) {
+        let _ = self.out.send(input).await;
     }
 
     async fn flush_step(
@@ -186,9 +258,9 @@ impl Lane {
         reason: FlushReason,
         state: &mut LaneState,
     ) -> Result<Outcome, Crash> {
-        let shared = Arc::clone(&self.shared);
+        let generation = Arc::clone(&self.generation);
         let nothing = Batch::default();
-        let mut run = Run::of_flush(first, &nothing, state, &shared.routes);
+        let mut run = Run::of_flush(first, &nothing, state, &generation.routes);
         let crash = |error| Crash { step: first, error };
         let instance = self.instance(first).await.map_err(crash)?;
         let answer = instance.flush(reason).await.map_err(crash)?;
@@ -211,14 +283,14 @@ impl Lane {
                     pipeline = self.shared.name(),
                     step = step + 1,
                     lane = %self.origin,
-                    limit = ?self.shared.parts.pipeline.flow.hold,
+                    limit = ?self.generation.parts.pipeline.flow.hold,
                     "a plugin has held a message for longer than `flow.hold` allows; its instance is replaced, and what it held runs again"
                 );
             }
         }
         self.state = state;
         let lane = self.number;
-        let _ = self.out.send(Input::GivenBack { lane, lost }).await;
+        self.tell(Input::GivenBack { lane, lost }).await;
     }
 
     fn lose_instance(&mut self, state: &mut LaneState, step: usize) -> Vec<(Slot, u64)> {
@@ -228,7 +300,7 @@ impl Lane {
 
     fn report(&self, crash: &Crash, messages: usize) {
         let plugin = self
-            .shared
+            .generation
             .parts
             .plugins
             .get(crash.step)

@@ -12,9 +12,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::consumer::consume;
 use super::coordinator::{LeaseCoordinator, LeaseError, LeaseHandle};
 use super::delivery::seeded;
+use super::generation::GenerationParts;
 use super::lease_events::{ConsumerLease, StartConsumer};
 use super::shared::{PipelineParts, Reports, Shared};
 use crate::ports::LeaseTable;
+
+#[cfg(test)]
+mod tests;
 
 /// How a pipeline came to its end.
 #[derive(Debug, thiserror::Error)]
@@ -77,14 +81,14 @@ impl StartConsumer for Starter {
 impl RunningPipeline {
     /// Starts a pipeline as `worker`.
     pub fn start(parts: PipelineParts, table: Arc<dyn LeaseTable>, worker: WorkerId) -> Self {
-        let leases = &parts.pipeline.source.leases;
+        let described = &parts.generation.pipeline.source;
         let settings = LeaseSettings {
             worker,
-            initial: parts.pipeline.source.start,
+            initial: described.start,
             timing: LeaseTiming {
-                failover: leases.failover,
+                failover: described.leases.failover,
             },
-            max_leases: leases.max_leases.unwrap_or(usize::MAX),
+            max_leases: described.leases.max_leases.unwrap_or(usize::MAX),
             seed: seeded().draw(),
         };
         let (io, guests) = (parts.io.clone(), parts.guests.clone());
@@ -111,6 +115,18 @@ impl RunningPipeline {
     /// The pipeline's name.
     pub fn name(&self) -> &str {
         self.shared.name()
+    }
+
+    /// Lets another generation take over, in each lane between two batches; no lease is given up, nothing is read or
+    /// handled twice for it. Answers its number. What belongs to the leases (stream, lease table, where to start) must be
+    /// as it was: for that a pipeline is stopped and another one started.
+    pub fn swap(&self, generation: GenerationParts) -> u64 {
+        self.shared.publish(generation)
+    }
+
+    /// The number of the newest generation, from 1.
+    pub fn generation(&self) -> u64 {
+        self.shared.newest().number
     }
 
     /// Begins to stop in good order: nothing new is read, what was begun is finished, the last checkpoints are written

@@ -2,30 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use shardwright_core::pipeline::{Pace, Pipeline};
+use shardwright_core::pipeline::{Pipeline, PipelineName, StreamName};
 use shardwright_core::{
-    BatchBounds, Budget, Checkpoint, ColumnsWanted, ConsumerSettings, ConsumerStatus, HashRange,
-    Intake, Opening, READ_ANSWER_BYTES_MAX, ReadSettings, RetryPolicy, Routes, ShardId, Usage,
+    Budget, Checkpoint, ConsumerStatus, InitialPosition, Intake, READ_ANSWER_BYTES_MAX,
+    ReadSettings, ShardId,
 };
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::limits::CHECKPOINTS_PER_SPAN;
-use crate::ports::{DeadLetterSink, PreparedPlugin, Sink, StreamSource};
+use super::generation::{Generation, GenerationParts};
+use super::take_over::TakeOvers;
+use crate::ports::StreamSource;
 
 /// What a pipeline is built of. Whoever builds it names the adapters; nothing here does.
 pub struct PipelineParts {
-    /// What the YAML says.
-    pub pipeline: Arc<Pipeline>,
     /// The stream.
     pub source: Arc<dyn StreamSource>,
-    /// The plugins of the steps, in order.
-    pub plugins: Vec<Arc<dyn PreparedPlugin>>,
-    /// The sinks, in the order of their names.
-    pub sinks: Vec<Arc<dyn Sink>>,
-    /// Where records go that cannot be handled.
-    pub dead_letters: Arc<dyn DeadLetterSink>,
+    /// What its batches run under at first.
+    pub generation: GenerationParts,
     /// Where leases, reads and deliveries wait.
     pub io: Handle,
     /// Where guests run.
@@ -48,9 +44,14 @@ pub type Reports = BTreeMap<ShardId, ShardReport>;
 
 /// One pipeline in this process.
 pub(super) struct Shared {
-    pub(super) parts: PipelineParts,
-    pub(super) routes: Routes,
-    pub(super) retry: RetryPolicy,
+    name: PipelineName,
+    pub(super) stream: StreamName,
+    pub(super) start: InitialPosition,
+    pub(super) source: Arc<dyn StreamSource>,
+    pub(super) io: Handle,
+    pub(super) guests: Handle,
+    newest: watch::Sender<Arc<Generation>>,
+    take_overs: Mutex<TakeOvers>,
     budget: Mutex<Budget>,
     /// Woken when something was given back that somebody may wait for.
     pub(super) room: Notify,
@@ -59,26 +60,20 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(parts: PipelineParts) -> Self {
-        let pipeline = &parts.pipeline;
-        let flow = &pipeline.flow;
-        let limits = Usage {
-            records: flow.in_flight_records,
-            span: flow.span,
-            bytes: flow.in_flight_bytes,
-        };
-        let retry = &pipeline.on_failure.retry;
+        let generation = Generation::new(1, parts.generation);
+        let Pipeline { name, source, .. } = &*generation.parts.pipeline;
         Self {
-            routes: Routes::new(pipeline),
-            retry: RetryPolicy {
-                attempts: retry.attempts,
-                backoff_min: retry.backoff_min,
-                backoff_max: retry.backoff_max,
-                max_age: retry.max_age,
-            },
-            budget: Mutex::new(Budget::new(limits, READ_ANSWER_BYTES_MAX)),
+            name: name.clone(),
+            stream: source.stream.clone(),
+            start: source.start,
+            source: parts.source,
+            io: parts.io,
+            guests: parts.guests,
+            take_overs: Mutex::default(),
+            budget: Mutex::new(Budget::new(generation.bounds(), READ_ANSWER_BYTES_MAX)),
+            newest: watch::Sender::new(Arc::new(generation)),
             room: Notify::new(),
             reports: Mutex::new(BTreeMap::new()),
-            parts,
         }
     }
 
@@ -92,58 +87,60 @@ impl Shared {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn consumer_settings(&self, range: Option<HashRange>) -> ConsumerSettings {
-        let pipeline = &self.parts.pipeline;
-        let batch = &pipeline.flow.batch;
-        ConsumerSettings {
-            lanes: pipeline.flow.lanes,
-            batch: BatchBounds {
-                records: batch.records as usize,
-                bytes: batch.bytes,
-                wait: batch.wait,
-            },
-            retry: self.retry,
-            opening: Opening {
-                deaggregate: pipeline.source.deaggregate,
-                range: range.unwrap_or(HashRange::FULL),
-            },
-            checkpoint_every: pipeline.checkpoint_every,
-            checkpoint_after: (pipeline.flow.span / CHECKPOINTS_PER_SPAN).max(1),
-            wanted: self.columns_wanted(),
-            hold_max: pipeline.flow.hold,
-        }
+    fn take_overs(&self) -> MutexGuard<'_, TakeOvers> {
+        self.take_overs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Steps after the first get their columns from emissions, which carry them all.
-    fn columns_wanted(&self) -> ColumnsWanted {
-        let none = ColumnsWanted {
-            keys: true,
-            sequence_numbers: false,
-            sub_sequence_numbers: false,
-            arrival_times: false,
-        };
-        let first = self
-            .parts
-            .plugins
-            .first()
-            .map_or(none, |plugin| plugin.description().columns);
-        // An emission of a later step takes its arrival time from here.
-        ColumnsWanted {
-            arrival_times: first.arrival_times || self.parts.plugins.len() > 1,
-            ..first
-        }
+    /// The newest generation: what does not belong to a batch goes by it.
+    pub(super) fn newest(&self) -> Arc<Generation> {
+        Arc::clone(&self.newest.borrow())
+    }
+
+    /// A shard begins to be consumed, in the newest generation, and hears of newer ones.
+    pub(super) fn join(
+        &self,
+        shard: &ShardId,
+    ) -> (Arc<Generation>, watch::Receiver<Arc<Generation>>) {
+        let mut take_overs = self.take_overs();
+        let mut newer = self.newest.subscribe();
+        let generation = Arc::clone(&newer.borrow_and_update());
+        take_overs.join(shard, generation.number);
+        (generation, newer)
+    }
+
+    /// A newer generation is to take over. Every shard that is consumed hears of it.
+    pub(super) fn publish(&self, parts: GenerationParts) -> u64 {
+        let mut take_overs = self.take_overs();
+        let number = self.newest.borrow().number + 1;
+        let generation = Generation::new(number, parts);
+        self.budget().set_limits(generation.bounds());
+        self.newest.send_replace(Arc::new(generation));
+        take_overs.begin(number, &self.name);
+        drop(take_overs);
+        self.room.notify_waiters();
+        number
+    }
+
+    /// All lanes of a shard have come to a generation; each stood still for so long.
+    pub(super) fn settled(&self, shard: &ShardId, number: u64, pauses: Vec<Duration>) {
+        self.take_overs().settled(shard, number, pauses, &self.name);
+    }
+
+    /// A shard is not consumed any more.
+    pub(super) fn leave(&self, shard: &ShardId) {
+        self.take_overs().leave(shard, &self.name);
+        self.budget().leave(shard);
+        self.room.notify_waiters();
+        self.reports().remove(shard);
     }
 
     pub(super) fn read_settings(&self) -> ReadSettings {
-        let poll = &self.parts.pipeline.source.poll;
-        ReadSettings {
-            interval: poll.interval,
-            records_max: poll.max_records,
-            is_paced: poll.pace == Pace::Service,
-        }
+        self.newest.borrow().read_settings()
     }
 
     pub(super) fn name(&self) -> &str {
-        self.parts.pipeline.name.as_str()
+        self.name.as_str()
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Stored {
 pub(super) struct Row {
     pub(super) stored: Stored,
     pub(super) owner: Option<String>,
+    /// Which acquisition by that owner.
+    pub(super) incarnation: Option<String>,
     pub(super) parents: Vec<String>,
 }
 
@@ -40,6 +42,7 @@ pub(super) fn rows(client: &Client, table: &str) -> BTreeMap<String, Row> {
             let row = Row {
                 stored,
                 owner: item["leaseOwner"]["S"].as_str().map(str::to_owned),
+                incarnation: item["incarnation"]["S"].as_str().map(str::to_owned),
                 parents: parents
                     .into_iter()
                     .flatten()

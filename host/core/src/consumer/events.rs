@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::ConsumerSettings;
 use crate::batch::Batch;
 use crate::lanes::Cause;
 use crate::lease_write::CheckpointDelta;
@@ -70,6 +71,12 @@ pub enum ConsumerEvent {
     Stored(Checkpoint),
     /// Stop: finish what was begun, take nothing new.
     Drain,
+    /// Other settings, in all but how records are taken apart. They hold from the next batch on; for another number of
+    /// lanes the batches that are out are waited for ([`ConsumerEffect::Relane`]).
+    Reconfigure(ConsumerSettings),
+    /// There are so many lanes now, and none of them runs or holds anything: what the former ones held was told with
+    /// [`Flushed`](Self::Flushed).
+    Relaned(u16),
 }
 
 /// A message for the dead-letter sink.
@@ -106,6 +113,9 @@ pub enum ConsumerEffect {
     /// This lane has held a message for too long: after what it does now, replace its instances that hold anything, and
     /// answer with [`ConsumerEvent::GivenBack`].
     TakeBack(usize),
+    /// No batch is out: ask the lanes' instances to flush, drop them, make so many lanes, and answer with
+    /// [`ConsumerEvent::Relaned`]. No batch goes out before.
+    Relane(u16),
     /// The shard is closed and everything in it is done.
     Ended {
         /// Where the last move led.

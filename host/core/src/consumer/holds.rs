@@ -34,6 +34,10 @@ impl Holds {
         }
     }
 
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.since.is_empty()
     }

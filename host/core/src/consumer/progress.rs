@@ -29,6 +29,10 @@ impl Progress {
         }
     }
 
+    pub(super) fn set_every(&mut self, every: Duration) {
+        self.every = every;
+    }
+
     /// The move to ask for now, if one is due: the time has come, or it is urgent. Below the watermark are `done` user
     /// records from the start.
     pub(super) fn plan(

@@ -14,21 +14,26 @@ fn odds() -> impl Strategy<Value = Odds> {
         0_u64..15,
         prop::sample::select(vec![0_u64, 1, 5, 1000]),
         prop::bool::weighted(0.2),
+        prop::sample::select(vec![0_u64, 20, 200]),
     )
-        .prop_map(|(retry, reject, hold, crash, room, keeps)| Odds {
-            retry,
-            reject,
-            hold,
-            crash,
-            keeps,
-            room,
-        })
+        .prop_map(
+            |(retry, reject, hold, crash, room, keeps, reconfigure)| Odds {
+                retry,
+                reject,
+                hold,
+                crash,
+                keeps,
+                room,
+                reconfigure,
+            },
+        )
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(80))]
 
-    /// CP-1, CP-2, CP-3, DL-1, SH-2 and LV-1 over stops and deaths at random moments; a graceful stop repeats nothing.
+    /// CP-1, CP-2, CP-3, DL-1, SH-2 and LV-1 over stops, deaths and changes of settings at random moments; a graceful stop
+    /// repeats nothing.
     #[test]
     fn a_shard_is_consumed_to_its_end_whatever_happens(
         seed: u64,
@@ -55,7 +60,8 @@ proptest! {
         world.check_end();
     }
 
-    /// Not one record is repeated over any number of graceful stops, as long as no plugin holds any.
+    /// Not one record is repeated over any number of graceful stops and changes of settings, the number of lanes among
+    /// them, as long as no plugin holds any.
     #[test]
     fn graceful_stops_repeat_nothing(
         seed: u64,

@@ -15,13 +15,15 @@ fn odds(hold: u64) -> impl Strategy<Value = Odds> {
         0..=hold,
         0_u64..20,
         prop::sample::select(vec![0_u64, 0, 7]),
+        any::<bool>(),
     )
-        .prop_map(|(retry, reject, hold, crash, poison)| Odds {
+        .prop_map(|(retry, reject, hold, crash, poison, relane)| Odds {
             retry,
             reject,
             hold,
             crash,
             poison,
+            relane,
         })
 }
 
@@ -40,7 +42,7 @@ fn play(seed: u64, lanes: u16, keys: u64, odds: Odds) {
                 world.finish_any();
             }
             6 => {
-                let _ = world.bury() || world.settle_held(false);
+                let _ = world.bury() || world.settle_held(false) || (odds.relane && world.relane());
             }
             _ => world.now = world.now + Duration::from_millis(world.entropy.draw() as u64 % 150),
         }
@@ -178,6 +180,7 @@ fn histories_that_went_wrong() {
         hold,
         crash,
         poison: 7,
+        relane: false,
     };
     play(6_073_774_168_269_077_221, 2, 3, odds(11, 14, 0, 6));
     play(18_362_514_147_108_756, 1, 3, odds(11, 6, 28, 14));
@@ -193,6 +196,7 @@ fn histories_that_went_wrong() {
         hold: 11,
         crash: 0,
         poison: 0,
+        relane: false,
     };
     play(7_045_784_788_536_475_912, 3, 5, odds);
     // A held message that ran again was put before an older one of its key.

@@ -1,31 +1,49 @@
 //! What a new set of pipelines changes in a running one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{Pipeline, PipelineName};
+use super::{Flow, KinesisSource, Pipeline, PipelineName};
 
 /// What happens to one pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is new: start it.
     Added,
     /// It is gone: drain it and release its leases.
     Removed,
     /// It is another: rebuild this much of it.
-    Changed(Rebuild),
+    Changed {
+        /// The most that any of the fields asks for.
+        rebuild: Rebuild,
+        /// The fields that are others, as the YAML calls them.
+        fields: Vec<&'static str>,
+    },
+}
+
+impl Change {
+    /// Whether leases are released for it.
+    pub fn releases_leases(&self) -> bool {
+        match self {
+            Self::Added => false,
+            Self::Removed => true,
+            Self::Changed { rebuild, .. } => *rebuild == Rebuild::Restart,
+        }
+    }
 }
 
 /// How much of a pipeline is rebuilt, each including what is above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rebuild {
-    /// Plugins, sinks, routes and failure handling: a new generation takes over at a batch boundary (HR-1). Shards are
-    /// read on.
+    /// Plugins, sinks, routes, failure handling and bounds: a new generation takes over, each lane at a batch boundary of
+    /// its own (HR-1). Shards are read on.
     Generation,
-    /// The window, the lanes or the checkpoint interval: each shard drains, and goes on from its watermark under the
-    /// lease that it has.
-    Flow,
-    /// The stream, how it is read, or the lease table: the pipeline drains, releases its leases and starts anew.
-    Source,
+    /// The number of lanes: the batches that are out come back first, and what is queued is spread anew. Shards are read
+    /// on.
+    Lanes,
+    /// The stream, how its records are taken apart, or the lease table: the pipeline drains, releases its leases and
+    /// starts anew. Nothing of this can change under a lease.
+    Restart,
 }
 
 /// The pipelines that a new set adds, removes and changes; what is not named stays untouched.
@@ -37,7 +55,7 @@ pub struct PipelineDiff {
 
 impl PipelineDiff {
     /// Compares two sets, each with names of its own. The order within a set means nothing.
-    pub fn between(running: &[Pipeline], wanted: &[Pipeline]) -> Self {
+    pub fn between(running: &[Arc<Pipeline>], wanted: &[Arc<Pipeline>]) -> Self {
         let running: BTreeMap<_, _> = running.iter().map(|one| (&one.name, one)).collect();
         let wanted: BTreeMap<_, _> = wanted.iter().map(|one| (&one.name, one)).collect();
         let removed = running
@@ -47,7 +65,7 @@ impl PipelineDiff {
         let rest = wanted.iter().filter_map(|(name, new)| {
             let change = match running.get(*name) {
                 None => Change::Added,
-                Some(old) => Change::Changed(rebuild(old, new)?),
+                Some(old) => changed(old, new)?,
             };
             Some(((*name).clone(), change))
         });
@@ -62,29 +80,78 @@ impl PipelineDiff {
     }
 }
 
-/// The most that any difference asks for. Both sides are taken apart field by field, so that a field that is added
-/// to [`Pipeline`] does not compile until somebody has decided what it rebuilds.
-fn rebuild(old: &Pipeline, new: &Pipeline) -> Option<Rebuild> {
+/// What differs, field by field. Both sides are taken apart, so that a field that is added to [`Pipeline`] does not compile
+/// until somebody has decided what it rebuilds.
+fn changed(old: &Pipeline, new: &Pipeline) -> Option<Change> {
     let Pipeline {
         name: _,
         tenant,
-        source,
-        flow,
+        source:
+            KinesisSource {
+                stream,
+                place,
+                start,
+                poll,
+                deaggregate,
+                leases,
+            },
+        flow:
+            Flow {
+                lanes,
+                in_flight_records,
+                in_flight_bytes,
+                span,
+                batch,
+                hold,
+            },
         handling,
         sinks,
         on_failure,
         checkpoint_every,
     } = old;
-    // A tenant's quotas and meters are bound to a pipeline when it starts.
-    if *tenant != new.tenant || *source != new.source {
-        Some(Rebuild::Source)
-    } else if *flow != new.flow || *checkpoint_every != new.checkpoint_every {
-        Some(Rebuild::Flow)
-    } else if *handling != new.handling || *sinks != new.sinks || *on_failure != new.on_failure {
-        Some(Rebuild::Generation)
-    } else {
-        None
-    }
+    let in_flight = (*in_flight_records, *in_flight_bytes);
+    let new_in_flight = (new.flow.in_flight_records, new.flow.in_flight_bytes);
+    let looks = [
+        // A tenant's quotas and meters are bound to a pipeline when it starts.
+        (Rebuild::Restart, "tenant", *tenant != new.tenant),
+        (Rebuild::Restart, "stream", *stream != new.source.stream),
+        (
+            Rebuild::Restart,
+            "region or endpoint",
+            *place != new.source.place,
+        ),
+        (Rebuild::Restart, "start", *start != new.source.start),
+        // A checkpoint inside a container means another place when containers are opened otherwise.
+        (
+            Rebuild::Restart,
+            "deaggregate",
+            *deaggregate != new.source.deaggregate,
+        ),
+        (Rebuild::Restart, "leases", *leases != new.source.leases),
+        (Rebuild::Lanes, "lanes", *lanes != new.flow.lanes),
+        (Rebuild::Generation, "read", *poll != new.source.poll),
+        (Rebuild::Generation, "in_flight", in_flight != new_in_flight),
+        (Rebuild::Generation, "span", *span != new.flow.span),
+        (Rebuild::Generation, "batch", *batch != new.flow.batch),
+        (Rebuild::Generation, "hold", *hold != new.flow.hold),
+        (Rebuild::Generation, "steps", *handling != new.handling),
+        (Rebuild::Generation, "sinks", *sinks != new.sinks),
+        (
+            Rebuild::Generation,
+            "on_failure",
+            *on_failure != new.on_failure,
+        ),
+        (
+            Rebuild::Generation,
+            "checkpoint",
+            *checkpoint_every != new.checkpoint_every,
+        ),
+    ];
+    let differ = looks.into_iter().filter(|(.., differs)| *differs);
+    let (rebuilds, fields): (Vec<Rebuild>, Vec<&str>) =
+        differ.map(|(rebuild, field, _)| (rebuild, field)).unzip();
+    let rebuild = rebuilds.into_iter().max()?;
+    Some(Change::Changed { rebuild, fields })
 }
 
 #[cfg(test)]
@@ -102,13 +169,13 @@ mod tests {
     };
 
     /// Every knob of a pipeline that this model turns, each with two positions.
-    const KNOBS: usize = 20;
+    const KNOBS: usize = 22;
 
     /// What turning a knob rebuilds: the naive side of the comparison.
     fn rebuilt_by(knob: usize) -> Rebuild {
         match knob {
-            0..=8 => Rebuild::Source,
-            9..=13 => Rebuild::Flow,
+            0..=3 | 7 | 8 => Rebuild::Restart,
+            20 => Rebuild::Lanes,
             _ => Rebuild::Generation,
         }
     }
@@ -150,11 +217,11 @@ mod tests {
                 },
             },
             flow: Flow {
-                lanes: 8,
+                lanes: number(20) as u16,
                 in_flight_records: number(9).into(),
                 in_flight_bytes: number(10).into(),
                 span: number(11).into(),
-                hold: Duration::from_secs(number(11).into()),
+                hold: time(21),
                 batch: Batch {
                     records: number(12),
                     bytes: 1,
@@ -217,7 +284,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_diff_is_what_a_naive_comparison_finds((running, wanted) in sets(), reversed in any::<bool>()) {
-            let build = |set: &Set| set.iter().map(|(name, knobs)| pipeline(name, knobs)).collect::<Vec<_>>();
+            let build = |set: &Set| set.iter().map(|(name, knobs)| Arc::new(pipeline(name, knobs))).collect::<Vec<_>>();
             let (old, mut new) = (build(&running), build(&wanted));
             if reversed {
                 new.reverse();
@@ -225,22 +292,25 @@ mod tests {
             let diff = PipelineDiff::between(&old, &new);
             prop_assert_eq!(diff.is_empty(), running == wanted);
 
-            let mut expected = BTreeMap::new();
+            let is_known = |name: &PipelineName| running.contains_key(name.as_str()) || wanted.contains_key(name.as_str());
+            prop_assert!(diff.changes.keys().all(is_known));
             for name in running.keys().chain(wanted.keys()) {
-                let change = match (running.get(name), wanted.get(name)) {
-                    (Some(_), None) => Some(Change::Removed),
-                    (None, _) => Some(Change::Added),
-                    (Some(old), Some(new)) => (0..KNOBS)
-                        .filter(|knob| old[*knob] != new[*knob])
-                        .map(rebuilt_by)
-                        .max()
-                        .map(Change::Changed),
+                let change = diff.changes.get(&PipelineName::from(name.as_str()));
+                let (Some(old), Some(new)) = (running.get(name), wanted.get(name)) else {
+                    let expected = if running.contains_key(name) { Change::Removed } else { Change::Added };
+                    prop_assert_eq!(change, Some(&expected));
+                    continue;
                 };
-                if let Some(change) = change {
-                    expected.insert(PipelineName::from(name.as_str()), change);
+                let turned = || (0..KNOBS).filter(|knob| old[*knob] != new[*knob]);
+                match change {
+                    None => prop_assert_eq!(turned().count(), 0),
+                    Some(Change::Changed { rebuild, fields }) => {
+                        prop_assert_eq!(Some(*rebuild), turned().map(rebuilt_by).max());
+                        prop_assert!(!fields.is_empty() && fields.len() <= turned().count());
+                    }
+                    Some(other) => prop_assert!(false, "{} is {:?}", name, other),
                 }
             }
-            prop_assert_eq!(diff.changes, expected);
         }
     }
 }

@@ -83,6 +83,24 @@ impl LaneState {
         if let Some(held) = self.steps.get_mut(step) {
             held.clear();
         }
+        self.lost()
+    }
+
+    /// Another generation takes over, with so many steps: what its predecessor's instances hold is to run again, except
+    /// where `kept` says that the step keeps its instance. Slots and key hashes, oldest first.
+    pub fn take_over(&mut self, steps: usize, kept: impl Fn(usize) -> bool) -> Vec<(Slot, u64)> {
+        self.steps.truncate(steps);
+        for (step, held) in self.steps.iter_mut().enumerate() {
+            if !kept(step) {
+                held.clear();
+            }
+        }
+        self.steps.resize_with(steps, BTreeMap::new);
+        self.lost()
+    }
+
+    /// Messages that nobody will release as often as they are held.
+    fn lost(&mut self) -> Vec<(Slot, u64)> {
         let mut left: BTreeMap<(Slot, u64), u32> = BTreeMap::new();
         for source in self
             .steps

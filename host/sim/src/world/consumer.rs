@@ -271,6 +271,10 @@ impl World<'_> {
                 self.hold(rule);
                 self.sync_then(process, life, AfterSync::End { from, children });
             }
+            ConsumerEffect::Relane(lanes) => {
+                let what = format!("{lanes} lanes are wanted, and no other settings came");
+                self.hold(Err(("HR-1", what)));
+            }
             ConsumerEffect::Drained => {
                 self.check_drained(life);
                 return true;

@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A table that can be unplugged.
 #[derive(Default)]
-struct MemoryTable {
-    rows: Mutex<BTreeMap<ShardId, Lease>>,
+pub(in crate::runtime) struct MemoryTable {
+    pub(in crate::runtime) rows: Mutex<BTreeMap<ShardId, Lease>>,
     is_away: AtomicBool,
 }
 

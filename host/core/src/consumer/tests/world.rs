@@ -37,6 +37,8 @@ pub(super) struct Odds {
     pub(super) keeps: bool,
     /// User records that may be admitted at a time; a consumer that holds none may always admit one.
     pub(super) room: u64,
+    /// Other settings come, in so many of a thousand turns.
+    pub(super) reconfigure: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ enum Pending {
     TakeBack(usize),
     Bury(Vec<(Slot, Position)>),
     Store(Checkpoint),
+    Relane(u16),
 }
 
 struct Held {
@@ -65,7 +68,10 @@ struct Held {
 pub(super) struct World {
     entropy: Entropy,
     odds: Odds,
+    /// Lanes that there are, and that there will be.
     lanes: u16,
+    lanes_wanted: u16,
+    batch_records: usize,
     records: Vec<Record>,
     payloads: BTreeMap<Position, String>,
     /// How often each was acked or buried.
@@ -100,6 +106,8 @@ impl World {
             entropy: Entropy::new(seed.into()),
             odds,
             lanes,
+            lanes_wanted: lanes,
+            batch_records: 6,
             records: Vec::new(),
             payloads: BTreeMap::new(),
             resolved: BTreeMap::new(),
@@ -168,23 +176,8 @@ impl World {
             .iter()
             .take_while(|record| first.as_ref().is_some_and(|first| record.sequence < *first))
             .count();
-        let settings = ConsumerSettings {
-            lanes: self.lanes,
-            batch: BatchBounds {
-                records: 6,
-                bytes: 1000,
-                wait: Duration::from_millis(100),
-            },
-            retry: RETRY,
-            opening: Opening {
-                deaggregate: Some(OutsideRange::Keep),
-                range: HashRange::FULL,
-            },
-            checkpoint_every: Duration::from_millis(300),
-            checkpoint_after: 20,
-            wanted: ColumnsWanted::ALL,
-            hold_max: HOLD_MAX,
-        };
+        self.lanes = self.lanes_wanted;
+        let settings = self.settings();
         let mut consumer = Consumer::new(self.now, settings, self.stored.clone());
         let mut is_stopping = false;
         for turn in 0..TURNS_MAX {
@@ -205,7 +198,40 @@ impl World {
         panic!("LV-1: it never ends: {consumer:?}");
     }
 
+    fn settings(&self) -> ConsumerSettings {
+        ConsumerSettings {
+            lanes: self.lanes_wanted,
+            batch: BatchBounds {
+                records: self.batch_records,
+                bytes: 1000,
+                wait: Duration::from_millis(100),
+            },
+            retry: RETRY,
+            opening: Opening {
+                deaggregate: Some(OutsideRange::Keep),
+                range: HashRange::FULL,
+            },
+            checkpoint_every: Duration::from_millis(300),
+            checkpoint_after: 20,
+            wanted: ColumnsWanted::ALL,
+            hold_max: HOLD_MAX,
+        }
+    }
+
+    fn reconfigure(&mut self, consumer: &mut Consumer) {
+        self.lanes_wanted = 1 + self.below(4) as u16;
+        self.batch_records = 1 + self.below(8) as usize;
+        let settings = self.settings();
+        self.handle(consumer, ConsumerEvent::Reconfigure(settings));
+    }
+
     fn turn(&mut self, consumer: &mut Consumer, is_stopping: bool) {
+        if self.below(1000) < self.odds.reconfigure {
+            self.reconfigure(consumer);
+            if self.over.is_some() {
+                return;
+            }
+        }
         let can_read = !is_stopping && self.read <= self.records.len();
         match self.below(10) {
             0..=2 if can_read => self.read_some(consumer),
@@ -286,6 +312,24 @@ impl World {
                 assert!(self.stored < checkpoint, "CP-2");
                 self.stored = checkpoint.clone();
                 self.handle(consumer, ConsumerEvent::Stored(checkpoint));
+            }
+            Pending::Relane(lanes) => {
+                // A lane does one thing after the other.
+                let (asked, left) = std::mem::take(&mut self.pending)
+                    .into_iter()
+                    .partition(|pending| matches!(pending, Pending::TakeBack(_)));
+                self.pending = left;
+                let asked: Vec<Pending> = asked;
+                for pending in asked {
+                    self.answer(consumer, pending);
+                }
+                for lane in 0..usize::from(self.lanes) {
+                    let released = self.release(lane, 50);
+                    let lost = self.lose(lane);
+                    self.tell_flushed(consumer, false, released, lost);
+                }
+                self.lanes = lanes;
+                self.handle(consumer, ConsumerEvent::Relaned(lanes));
             }
         }
     }
@@ -391,9 +435,20 @@ impl World {
         } else {
             Vec::new()
         };
+        let released = self.release(lane, 50);
+        self.tell_flushed(consumer, is_asked, released, lost);
+    }
+
+    fn tell_flushed(
+        &mut self,
+        consumer: &mut Consumer,
+        is_asked: bool,
+        released: Vec<(Slot, u64, Option<Verdict>)>,
+        lost: Vec<(Slot, u64)>,
+    ) {
         let outcome = Outcome {
             verdicts: Vec::new(),
-            released: self.release(lane, 50),
+            released,
             unknown_releases: 0,
         };
         self.handle(

@@ -52,6 +52,8 @@ pub(super) struct Odds {
     pub(super) crash: u64,
     /// Every message whose number is a multiple of this crashes its batch, always; 0: none does.
     pub(super) poison: u64,
+    /// The number of lanes changes now and then.
+    pub(super) relane: bool,
 }
 
 pub(super) struct World {
@@ -116,6 +118,18 @@ impl World {
         });
         let slot = Slot(self.messages.len() as u64 - 1);
         self.lanes.admit(self.now, self.admitted(slot));
+    }
+
+    /// Moves everything to another number of lanes, if none of them runs; true if it did.
+    pub(super) fn relane(&mut self) -> bool {
+        if !self.running.is_empty() {
+            return false;
+        }
+        let count = 1 + self.below(4) as u16;
+        let messages = &self.messages;
+        self.lanes
+            .relane(count, |slot| Some(messages[slot.0 as usize].key));
+        true
     }
 
     /// Dispatches what may run; true if something did.

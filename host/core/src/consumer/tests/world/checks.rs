@@ -80,12 +80,25 @@ impl World {
                     .extend((0..usize::from(self.lanes)).map(Pending::Flush));
             }
             ConsumerEffect::TakeBack(lane) => {
-                assert!(
-                    !self.pending.iter().any(
-                        |pending| matches!(pending, Pending::TakeBack(other) if *other == lane)
-                    )
-                );
+                let is_lost_on = |pending: &Pending| match pending {
+                    Pending::TakeBack(other) => *other == lane,
+                    // It would never be answered.
+                    Pending::Relane(_) => true,
+                    _ => false,
+                };
+                assert!(!self.pending.iter().any(is_lost_on));
                 self.pending.push(Pending::TakeBack(lane));
+            }
+            ConsumerEffect::Relane(lanes) => {
+                assert_eq!(lanes, self.lanes_wanted);
+                let is_out = |pending: &Pending| {
+                    matches!(
+                        pending,
+                        Pending::Run(_) | Pending::Flush(_) | Pending::Relane(_)
+                    )
+                };
+                assert!(!self.pending.iter().any(is_out), "a lane is at work");
+                self.pending.push(Pending::Relane(lanes));
             }
             ConsumerEffect::Ended { from, .. } => {
                 assert!(!is_storing && from == self.requested, "CP-3");
@@ -117,10 +130,12 @@ impl World {
     }
 
     fn check_batch(&mut self, batch: &Batch) {
-        assert!(!batch.is_empty() && batch.len() <= 6);
+        assert!(!batch.is_empty() && batch.len() <= self.batch_records);
+        assert!(batch.lane < usize::from(self.lanes));
         assert_eq!(batch.len(), batch.messages.len());
         for pending in &self.pending {
             assert!(!matches!(pending, Pending::Run(other) if other.lane == batch.lane));
+            assert!(!matches!(pending, Pending::Relane(_)), "the lanes go");
         }
         for index in 0..batch.len() {
             let (sequence, sub) = batch.place(index);
