@@ -94,6 +94,7 @@ fn routes() -> Routes {
                 bytes: 1,
                 wait: Duration::ZERO,
             },
+            hold: Duration::ZERO,
         },
         handling: Handling::Steps(vec![Step {
             plugin: PluginRef::File(PathBuf::new()),
@@ -171,6 +172,7 @@ impl World {
             checkpoint_every: Duration::from_hours(1),
             checkpoint_after: 50_000,
             wanted: ColumnsWanted::ALL,
+            hold_max: Duration::from_hours(1),
         };
         let limits = Usage {
             records: 20_000,
