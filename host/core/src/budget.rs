@@ -34,8 +34,13 @@ struct Held {
 impl Budget {
     /// Nothing is held. `answer` is what one read reserves; `limits.bytes` must be at least that.
     pub fn new(limits: Usage, answer: u64) -> Self {
+        let span = if mutant!(SpanUnbounded) {
+            u64::MAX / 4
+        } else {
+            limits.span
+        };
         Self {
-            limits,
+            limits: Usage { span, ..limits },
             answer,
             held: BTreeMap::new(),
             total: Usage::default(),
@@ -61,7 +66,8 @@ impl Budget {
             .iter()
             .take_while(|waiting| *waiting != shard)
             .all(|waiting| !self.is_fair(waiting, free));
-        if !is_first || reserved > 0 || free < self.answer || !is_fair {
+        if !is_first || reserved > 0 || (free < self.answer && !mutant!(ReadUnreserved)) || !is_fair
+        {
             if reserved == 0 && is_fair && !self.waiting.contains(shard) {
                 self.waiting.push_back(shard.clone());
             }
@@ -82,6 +88,9 @@ impl Budget {
     /// A read is over: what it reserved is given back. Whatever it brought is told with [`settle`](Self::settle), in the
     /// same breath.
     pub fn end_read(&mut self, shard: &ShardId) {
+        if mutant!(ReservationLost) {
+            return;
+        }
         if let Some(held) = self.held.get_mut(shard) {
             self.total.bytes -= std::mem::take(&mut held.reserved);
         }

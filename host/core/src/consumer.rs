@@ -216,12 +216,12 @@ impl Consumer {
                 self.end = None;
                 self.window.close();
             }
-            Phase::Ended => {
+            Phase::Ended if !mutant!(EndedConsumerDeaf) => {
                 // The end may wait for other shards' leases: whoever is next says it again.
                 self.phase = Phase::Over;
                 effects.push(ConsumerEffect::Drained);
             }
-            Phase::Draining | Phase::Over => {}
+            Phase::Draining | Phase::Ended | Phase::Over => {}
         }
     }
 
@@ -409,7 +409,8 @@ impl Consumer {
             self.flush(now, reason, effects);
         }
         let is_stored = self.progress.is_stored(watermark.clone());
-        if is_drained && let Some(children) = self.end.take_if(|_| is_stored) {
+        let is_end_reached = (is_drained && is_stored) || mutant!(EndBeforeDrained);
+        if let Some(children) = self.end.take_if(|_| is_end_reached) {
             self.phase = Phase::Ended;
             effects.push(ConsumerEffect::Ended {
                 from: self.progress.requested(),

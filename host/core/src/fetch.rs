@@ -169,6 +169,9 @@ impl Reader {
         match failure {
             ReadFailure::ExpiredIterator if self.has_iterator => {
                 self.has_iterator = false;
+                if mutant!(ExpiredToLatest) {
+                    self.start = StartAt::Latest;
+                }
                 self.next_at = now;
             }
             ReadFailure::ExpiredIterator | ReadFailure::Other => {

@@ -39,6 +39,9 @@ impl LeaseTiming {
 
     /// From a write to the moment after which nothing may be dispatched without another one.
     pub fn dispatch_for(self) -> Duration {
+        if mutant!(DispatchTooLong) {
+            return self.failover * 2;
+        }
         self.failover * (LEASE_DISPATCH_MARGIN_DIVISOR - 1) / LEASE_DISPATCH_MARGIN_DIVISOR
     }
 

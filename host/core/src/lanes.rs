@@ -203,6 +203,11 @@ impl Lanes {
                 [alone] => lane.failed(&mut turn, *alone, None, cause),
                 many => {
                     let (front, back) = many.split_at(many.len() / 2);
+                    let (front, back) = if mutant!(HalvesSwapped) {
+                        (back, front)
+                    } else {
+                        (front, back)
+                    };
                     lane.alone.push_front(back.to_vec().into());
                     lane.alone.push_front(front.to_vec().into());
                 }

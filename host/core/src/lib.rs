@@ -4,6 +4,9 @@
 //! as arguments and decisions go out as values, so that a simulator can replay any history from a seed.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod mutants;
+
 mod aggregate;
 mod backoff;
 mod batch;
@@ -57,6 +60,8 @@ pub use message::{
     Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
     Messages, Release, Reply, SOURCE_CALL,
 };
+#[cfg(feature = "mutants")]
+pub use mutants::{Mutant, with_mutant};
 pub use position::{
     Checkpoint, InitialPosition, InvalidCheckpoint, InvalidSequenceNumber, NoStart, Position,
     SequenceNumber, StartAt,

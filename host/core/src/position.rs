@@ -89,6 +89,9 @@ impl SequenceNumber {
 impl Ord for SequenceNumber {
     fn cmp(&self, other: &Self) -> Ordering {
         let (mine, theirs) = (self.significant(), other.significant());
+        if mutant!(NumbersAsText) {
+            return mine.cmp(theirs);
+        }
         mine.len().cmp(&theirs.len()).then_with(|| mine.cmp(theirs))
     }
 }
@@ -241,6 +244,9 @@ impl Checkpoint {
         match self {
             Self::TrimHorizon => Ok(StartAt::TrimHorizon),
             Self::Latest => Ok(StartAt::Latest),
+            Self::At(position) if mutant!(ResumeAfterRecord) => {
+                Ok(StartAt::AfterSequence(position.sequence.clone()))
+            }
             Self::At(position) => Ok(StartAt::AtSequence(position.sequence.clone())),
             Self::ShardEnd => Err(NoStart::ShardEnd),
             Self::AtTimestamp => match initial {

@@ -374,7 +374,7 @@ impl<'a> Run<'a> {
             let slot = self.batch.slots.get(index).copied();
             match (verdict, slot) {
                 (Some(verdict), _) => verdicts.push((index, verdict)),
-                (None, Some(slot)) if holds > 0 => {
+                (None, Some(slot)) if holds > 0 && !mutant!(HeldIsAcked) => {
                     self.state.outstanding.insert(
                         slot,
                         Outstanding {

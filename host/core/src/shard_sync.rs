@@ -202,7 +202,11 @@ pub fn leases_at_shard_end(
         }
         create.push(NewLease {
             shard: child.id.clone(),
-            checkpoint: Checkpoint::TrimHorizon,
+            checkpoint: if mutant!(ChildrenAtLatest) {
+                Checkpoint::Latest
+            } else {
+                Checkpoint::TrimHorizon
+            },
             parents: child.parents.clone(),
             hash_range: Some(child.hash_range),
         });

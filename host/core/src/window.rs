@@ -340,7 +340,7 @@ impl Window {
         match (self.done_in_front, self.containers.front()) {
             (Some(sub), Some(front)) => Some(Position {
                 sequence: front.sequence.clone(),
-                sub_sequence: u64::from(sub),
+                sub_sequence: u64::from(sub) + u64::from(mutant!(WatermarkAhead)),
             }),
             _ => self.done.clone(),
         }

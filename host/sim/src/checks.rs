@@ -30,7 +30,8 @@ impl Ledger {
     ) -> Result<(), Broken> {
         if !self.lives[life].has_run {
             self.lives[life].has_run = true;
-            self.check_parents(stream, life)?;
+            let shard = self.lives[life].shard;
+            self.check_parents(stream, shard)?;
         }
         for (place, &record) in batch.iter().enumerate() {
             self.check_first_attempt(stream, record)?;
@@ -75,8 +76,8 @@ impl Ledger {
     }
 
     /// SH-1: nothing of a child runs before all of its parents are done.
-    fn check_parents(&mut self, stream: &Stream, life: usize) -> Result<(), Broken> {
-        let shard = stream.shard(self.lives[life].shard);
+    pub(crate) fn check_parents(&mut self, stream: &Stream, shard: usize) -> Result<(), Broken> {
+        let shard = stream.shard(shard);
         for parent in &shard.parents {
             let left = stream.index(parent).and_then(|index| self.first_due(index));
             if let Some(left) = left {

@@ -25,6 +25,9 @@ mod world;
 
 pub use dice::Dice;
 pub use faults::{Fault, Odds};
+#[cfg(feature = "mutants")]
+pub use shardwright_core::{Mutant, with_mutant};
+
 pub use plan::{Operation, Plan, Settings, Target};
 pub use shrink::shrink;
 pub use stream::{Answer, Cursor, Stream, StreamError};

@@ -94,6 +94,10 @@ rules! {
     dependencies::versions_stand_in_one_place,
         ["host/core/Cargo.toml" => "[dependencies]\nbytes.workspace = true\nmd-5 = \"0.10\"\n[features]\na = []"]
         finds ["host/core/Cargo.toml:3"];
+    dependencies::mutants_are_for_the_simulator,
+        ["host/Cargo.toml" => "shardwright-core = { features = [\"mutants\"] }",
+         "host/core/Cargo.toml" => "[features]\nmutants = []\ndefault = [\"mutants\"]"]
+        finds ["host/Cargo.toml:1", "host/core/Cargo.toml:3"];
     dependencies::packages_keep_their_direction,
         ["Cargo.lock" => "[[package]]\nname = \"shardwright-core\"\ndependencies = [\n \"a\",\n]\n\n\
                           [[package]]\nname = \"a\"\nversion = \"1.0.0\"\ndependencies = [\n \"tokio 1.0.0\",\n]\n\n\

@@ -154,7 +154,13 @@ impl Coordinator {
             self.rows.is_unfinished(parent) || self.creating.contains_key(parent)
         };
         let unfinished = holding.seen.parents.iter().filter(|id| is_unfinished(id));
-        let parents: Vec<ShardId> = unfinished.cloned().collect();
+        let mut parents: Vec<ShardId> = unfinished.cloned().collect();
+        if mutant!(ParentsIgnored) {
+            parents.clear();
+        }
+        if mutant!(OneParentOnly) && parents.len() < holding.seen.parents.len() {
+            parents.clear();
+        }
         let is_doubtful = |parent: &ShardId| {
             !self.rows.contains(parent) && !self.rows.is_surely_absent(parent, shard)
         };

@@ -276,6 +276,11 @@ impl Rows {
         }
         let is_nobodys = row.owner.is_none() && !is_in_kcl_handoff;
         let expiry = seen.moved_at + self.timing.failover;
+        let expiry = if mutant!(ExpiryEarly) {
+            seen.moved_at + self.timing.failover / 2
+        } else {
+            expiry
+        };
         if is_nobodys || judged_at > expiry {
             Standing::Available {
                 since: seen.moved_at,
@@ -365,7 +370,12 @@ impl Row {
         if is_older && lease.counter < self.lease.counter {
             return self;
         }
-        let has_moved = lease.counter != self.lease.counter;
+        let has_moved = lease.counter != self.lease.counter && !mutant!(RenewalIgnored);
+        let now = if mutant!(ExpiryFromRequest) {
+            asked
+        } else {
+            now
+        };
         Self {
             moved_at: if has_moved { now } else { self.moved_at },
             has_moved: has_moved || self.has_moved,

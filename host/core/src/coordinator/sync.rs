@@ -285,7 +285,7 @@ impl Coordinator {
         let has_lease = |id: &ShardId| rows.contains(id);
         let needed = leases_at_shard_end(shard, &end.children, has_lease, listed);
         match needed {
-            Ok(AtShardEnd::Create(needed)) if needed.is_empty() => {
+            Ok(AtShardEnd::Create(needed)) if needed.is_empty() || mutant!(EndBeforeChildren) => {
                 end.blocked = None;
                 end.is_told = true;
                 let event = KeeperEvent::Ended {
@@ -368,7 +368,10 @@ impl Coordinator {
             }
             let since = *holding.unneeded_since.get_or_insert(now);
             // Nobody makes the row of a shard anew that is not there.
-            if holding.leaving == Some(Leaving::Gone) || since + kept_for <= now {
+            if holding.leaving == Some(Leaving::Gone)
+                || since + kept_for <= now
+                || mutant!(FinishedRowsDeletedAtOnce)
+            {
                 deletable.push(shard.clone());
             }
         }

@@ -90,7 +90,12 @@ impl Coordinator {
     }
 
     fn take(&mut self, now: Instant, seen: Lease, effects: &mut Vec<CoordinatorEffect>) {
-        let incarnation = Incarnation(self.entropy.draw());
+        let drawn = self.entropy.draw();
+        let incarnation = Incarnation(if mutant!(IncarnationRepeated) {
+            7
+        } else {
+            drawn
+        });
         self.rows.drew(&seen.shard, incarnation);
         self.taking.insert(
             seen.shard.clone(),

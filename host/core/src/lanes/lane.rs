@@ -156,7 +156,7 @@ impl Lane {
 
     /// Puts a message behind its key if that waits for an older one.
     fn park_behind(&mut self, queued: Queued) -> bool {
-        if self.parked.is_empty() {
+        if self.parked.is_empty() || mutant!(KeyNotParked) {
             return false;
         }
         match self.parked.get_mut(&queued.key) {
@@ -222,6 +222,9 @@ impl Lane {
             Next::TryAt(at) => {
                 trial.not_before = at;
                 turn.settled.retries += 1;
+                if mutant!(RetryIsAcked) {
+                    turn.settled.acked.push(queued.slot);
+                }
                 self.park(queued, at);
             }
             Next::OutOfAttempts => {
@@ -257,6 +260,9 @@ impl Lane {
         let parked = self.parked.entry(queued.key).or_insert(parked);
         if parked.first.slot == queued.slot {
             parked.wake = Wake::DeadLetter;
+        }
+        if mutant!(AckBeforeBurial) {
+            turn.settled.acked.push(queued.slot);
         }
         turn.settled.dead.push(Dead {
             slot: queued.slot,

@@ -111,6 +111,9 @@ impl Run<'_> {
         else {
             return;
         };
+        if mutant!(RefusalIgnored) {
+            return;
+        }
         let cause = Cause {
             step: None,
             kind,

@@ -35,6 +35,9 @@ impl Call {
 impl Run<'_> {
     /// Messages that follow one of their key which is to be tried again run again after it, whatever became of them.
     pub(super) fn discard_later_of_failed_keys(&mut self) {
+        if mutant!(DiscardIgnored) {
+            return;
+        }
         for unit in self.later_than(|verdict| matches!(verdict, Verdict::Retry { .. })) {
             self.set_verdict(unit, Verdict::Again);
         }
@@ -63,7 +66,7 @@ impl Run<'_> {
     /// What several messages gave rise to is delivered only if all of them stand: when one fails, the others run again, as
     /// do later messages of their keys. A message that failed by itself keeps its verdict, so that each run gets on.
     pub(super) fn spread_failures(&mut self) {
-        if self.verdicts.is_empty() {
+        if self.verdicts.is_empty() || mutant!(GroupIgnored) {
             return;
         }
         loop {

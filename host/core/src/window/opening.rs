@@ -106,7 +106,9 @@ impl Window {
             };
             let sub = front.next as u32;
             front.next += 1;
-            if resume.is_some_and(|done| u64::from(sub) <= done.sub_sequence) {
+            if resume.is_some_and(|done| {
+                u64::from(sub) <= done.sub_sequence + u64::from(mutant!(ResumeOneFurther))
+            }) {
                 self.intake.repeated += 1;
                 continue;
             }

@@ -54,10 +54,13 @@ impl World<'_> {
         let Some(shell) = self.processes[process].shell(life) else {
             return;
         };
+        let is_by_time = matches!(start, StartAt::Latest | StartAt::AtTimestamp(_));
+        let is_beginning = shell.fetch.is_first && is_by_time;
         let found = self.stream.iterator(self.now, &shell.shard, start);
         let cursor = found.ok().filter(|_| !is_refused);
-        let is_by_time = matches!(start, StartAt::Latest | StartAt::AtTimestamp(_));
-        if let Some(cursor) = cursor.filter(|_| shell.fetch.is_first && is_by_time) {
+        if let Some(cursor) = cursor.filter(|_| is_beginning)
+            && self.may_skip(cursor.shard)
+        {
             self.ledger.skip_before(cursor.shard, cursor.next);
         }
         self.after(

@@ -83,6 +83,27 @@ pub(crate) fn versions_stand_in_one_place(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Core's faults are switched on by tests of the simulator, and are in no other build.
+pub(crate) fn mutants_are_for_the_simulator(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in tree
+        .files
+        .iter()
+        .filter(|file| file.path.ends_with("Cargo.toml"))
+    {
+        let is_theirs = ["host/core/", "host/sim/"]
+            .iter()
+            .any(|package| file.path.starts_with(package));
+        for (line, text) in file.lines() {
+            let is_on = text.starts_with("default") || !is_theirs;
+            if is_on && text.contains("mutants") {
+                findings.push(file.finding(line, "`mutants` is for tests of the simulator alone"));
+            }
+        }
+    }
+    findings
+}
+
 pub(crate) fn packages_keep_their_direction(tree: &Tree) -> Vec<Finding> {
     let Some(lock) = tree.files.iter().find(|file| file.path == "Cargo.lock") else {
         return Vec::new();
