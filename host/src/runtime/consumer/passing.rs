@@ -35,6 +35,8 @@ pub(super) struct Passing {
     made: BTreeMap<usize, Instances>,
     /// Lanes that have ended, since there are to be others.
     retired: usize,
+    /// All have, and the others are to be started before anything else is done with them.
+    is_relaning: bool,
     /// How long each lane stood still on the way to the next generation.
     pauses: Vec<Duration>,
     began: Instant,
@@ -52,6 +54,7 @@ impl Passing {
             warm: BTreeSet::new(),
             made: BTreeMap::new(),
             retired: 0,
+            is_relaning: false,
             pauses: Vec::new(),
             began: clock::now(),
         }
@@ -156,12 +159,8 @@ impl Shell {
         };
         let pause = clock::now().since(self.passing.began);
         self.passing.pauses = vec![pause; next.lanes().into()];
-        let lanes = next.lanes();
-        if self.pass(GenerationEvent::Relaned) == Over::Yes {
-            return Over::Yes;
-        }
-        self.start_lanes();
-        self.handle(ConsumerEvent::Relaned(lanes))
+        self.passing.is_relaning = true;
+        self.pass(GenerationEvent::Relaned)
     }
 
     /// Tells core's machine, and carries out what it wants.
@@ -269,7 +268,19 @@ impl Shell {
         self.passing.current = next;
         let pauses = std::mem::take(&mut self.passing.pauses);
         self.shared.settled(&self.shard, number, pauses);
-        self.handle(ConsumerEvent::Reconfigure(settings))
+        let is_relaning = std::mem::take(&mut self.passing.is_relaning);
+        if is_relaning {
+            // Before a generation that comes right behind is begun: its swaps are for these lanes.
+            self.start_lanes();
+        }
+        if self.handle(ConsumerEvent::Reconfigure(settings)) == Over::Yes {
+            return Over::Yes;
+        }
+        if is_relaning {
+            let lanes = self.passing.current.lanes();
+            return self.handle(ConsumerEvent::Relaned(lanes));
+        }
+        Over::No
     }
 
     /// Makes durable what went to sinks that the newer generation does not have; with none there is nothing to wait for.
