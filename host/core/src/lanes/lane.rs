@@ -276,10 +276,29 @@ impl Lane {
     /// The key may wait for another message already, since one that was held can fail long after later ones of its key
     /// have run: the older of the two is tried first.
     fn park(&mut self, message: Queued, at: Instant) {
-        match self.parked.get_mut(&message.key) {
-            Some(parked) if parked.first.slot < message.slot => parked.insert_behind(message),
-            _ => self.park_first(message, Wake::At(at)),
+        if !self.park_behind(message) && !self.park_behind_queued(message) {
+            self.park_first(message, Wake::At(at));
         }
+    }
+
+    /// Puts a message behind older ones of its key that are queued: those that came back while it ran. The key then waits
+    /// for the oldest of them. False if there is none.
+    fn park_behind_queued(&mut self, message: Queued) -> bool {
+        let is_older = |other: &Queued| other.key == message.key && other.slot < message.slot;
+        let queues = || self.alone.iter().chain(std::iter::once(&self.ready));
+        let mut older: Vec<Queued> = queues().flatten().copied().filter(is_older).collect();
+        older.sort_unstable_by_key(|other| other.slot);
+        let Some((&first, rest)) = older.split_first() else {
+            return false;
+        };
+        for other in rest {
+            recall(&mut self.alone, &mut self.ready, other.slot);
+        }
+        self.park_first(first, Wake::Running);
+        for other in rest.iter().chain([&message]) {
+            self.park_behind(*other);
+        }
+        true
     }
 
     /// Makes a message the one that its key waits for. It is older than any that the key waits for already.
@@ -348,13 +367,17 @@ impl Lane {
                 Some(trial) if trial.not_before > now => Wake::At(trial.not_before),
                 _ => Wake::Running,
             };
-            match self.parked.get_mut(&queued.key) {
-                Some(parked) if parked.first.slot < queued.slot => parked.insert_behind(queued),
+            if self.park_behind(queued) {
+                continue;
+            }
+            match self.parked.get(&queued.key) {
                 Some(parked) if parked.first.slot == queued.slot => front.push_back(queued),
-                // Its key waits for a younger one: this one comes first.
+                // Its key waits for a younger one: this one comes first, unless one that is older still is queued.
                 Some(_) => {
-                    self.park_first(queued, Wake::Running);
-                    front.push_back(queued);
+                    if !self.park_behind_queued(queued) {
+                        self.park_first(queued, Wake::Running);
+                        front.push_back(queued);
+                    }
                 }
                 None if wake == Wake::Running => front.push_back(queued),
                 None => {
