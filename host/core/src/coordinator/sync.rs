@@ -348,7 +348,8 @@ impl Coordinator {
     /// parents' rows are gone, so that lineages go from the oldest end. Rows of shards that retention took go once what
     /// follows them has rows.
     ///
-    /// They stay for a while even then: somebody may be about to act on rows that were read before.
+    /// They stay for a while after their children have got on: somebody may be about to act on rows that were read before.
+    /// A lineage waits for that once, and not once a generation.
     pub(super) fn clean_up(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
         if self.phase != Phase::Running {
             return;
@@ -356,7 +357,7 @@ impl Coordinator {
         let unneeded: BTreeSet<ShardId> = self
             .rows
             .leases()
-            .filter(|lease| self.is_deletable(lease))
+            .filter(|lease| self.is_unneeded(lease))
             .map(|lease| lease.shard.clone())
             .collect();
         let kept_for = self.settings.timing.finished_row_kept_for();
@@ -367,11 +368,13 @@ impl Coordinator {
                 continue;
             }
             let since = *holding.unneeded_since.get_or_insert(now);
+            let has_parents = self.rows.get(shard).is_some_and(|lease| {
+                let mut parents = lease.parents.iter();
+                parents.any(|parent| self.rows.contains(parent))
+            });
+            let is_old = since + kept_for <= now || mutant!(FinishedRowsDeletedAtOnce);
             // Nobody makes the row of a shard anew that is not there.
-            if holding.leaving == Some(Leaving::Gone)
-                || since + kept_for <= now
-                || mutant!(FinishedRowsDeletedAtOnce)
-            {
+            if holding.leaving == Some(Leaving::Gone) || (is_old && !has_parents) {
                 deletable.push(shard.clone());
             }
         }
@@ -382,7 +385,7 @@ impl Coordinator {
         }
     }
 
-    fn is_deletable(&self, lease: &Lease) -> bool {
+    fn is_unneeded(&self, lease: &Lease) -> bool {
         let has_got_on = |child: &ShardId| {
             let checkpoint = self.rows.get(child).map(|lease| &lease.checkpoint);
             matches!(
@@ -413,12 +416,7 @@ impl Coordinator {
         };
         // With its children's rows unknown, and the shard itself gone, nothing will ever tell.
         let are_known = !children.is_empty() || self.unlisted.contains(&lease.shard);
-        are_known
-            && children.iter().all(has_got_on)
-            && !lease
-                .parents
-                .iter()
-                .any(|parent| self.rows.contains(parent))
+        are_known && children.iter().all(has_got_on)
     }
 
     pub(super) fn deleted(
