@@ -66,7 +66,8 @@ rules! {
          "host/src/app.rs" => "use crate::adapters::Kinesis;", "host/core/src/lib.rs" => "use shardwright_local::Endpoint;"]
         finds ["host/core/src/lib.rs:1", "host/src/adapters/file.rs:1", "host/src/runtime.rs:1"];
     sources::nothing_is_left_for_later,
-        ["host/src/a.rs" => "fn a() {\n    todo!()\n}\n#[ignore]", "docs/a.md" => "FIXME: finish"]
+        // Escaped, so that no search of the tree takes what must be found for something that was left.
+        ["host/src/a.rs" => "fn a() {\n    to\x64o!()\n}\n#[ign\x6fre]", "docs/a.md" => "FI\x58ME: finish"]
         finds ["docs/a.md:1", "host/src/a.rs:2", "host/src/a.rs:4"];
     sources::tests_do_not_sleep,
         ["host/tests/suite/a.rs" => "thread::sleep(SECOND);", "host/src/b.rs" => "sleep(d).await;\n#[cfg(test)]\nmod tests {\nsleep(d).await;",
