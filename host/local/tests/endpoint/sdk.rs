@@ -1,4 +1,4 @@
-//! SDKs of other languages: puts and reads over HTTP/1.1 and HTTP/2, in the clear and over TLS. The scripts in `tests/sdk`
+//! SDKs of other languages: puts, reads and subscriptions over HTTP/1.1 and HTTP/2, in the clear and over TLS. The scripts in `tests/sdk`
 //! have what must hold; `.ci/test --install` installs what they run on.
 
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ fn holds(command: &mut Command) {
 }
 
 #[test]
-fn the_java_sdk_puts_and_reads_in_cbor() {
+fn the_java_sdk_puts_reads_and_subscribes_in_cbor() {
     let (_folder, endpoint, tls, chain) = serve();
     let libraries = standins().join("java/*");
     holds(
@@ -59,7 +59,7 @@ fn the_java_sdk_puts_and_reads_in_cbor() {
 }
 
 #[test]
-fn the_javascript_sdk_puts_and_reads() {
+fn the_javascript_sdk_puts_reads_and_subscribes() {
     let (_folder, endpoint, tls, chain) = serve();
     holds(
         Command::new("node")

@@ -1,5 +1,6 @@
-// Puts and reads as users of the Java SDK do: the synchronous client (HTTP/1.1) and the asynchronous one (HTTP/2), in the
-// clear and over TLS, in CBOR as the SDK has it by default. Ends with status 0 when all holds.
+// Puts, reads and subscribes as users of the Java SDK do: the synchronous client (HTTP/1.1) and the asynchronous one
+// (HTTP/2, which alone can subscribe), in the clear and over TLS, in CBOR as the SDK has it by default. Ends with status 0
+// when all holds.
 //
 //     java -cp 'LIBRARIES/*' Check.java http://HOST:PORT https://HOST:PORT CERTIFICATE.pem CONTAINER.hex
 
@@ -15,6 +16,8 @@ import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import javax.net.ssl.TrustManagerFactory;
 import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
@@ -47,7 +50,7 @@ public class Check {
     static final StaticCredentialsProvider CREDENTIALS =
         StaticCredentialsProvider.create(AwsBasicCredentials.create("local", "local"));
 
-    /** Every request, and every answer that has a body, has to be in CBOR. */
+    /** Every request has to be in CBOR, and every answer: as it is, or event by event. */
     static final ExecutionInterceptor CBOR = new ExecutionInterceptor() {
         @Override
         public void beforeTransmission(Context.BeforeTransmission context, ExecutionAttributes attributes) {
@@ -57,8 +60,9 @@ public class Check {
 
         @Override
         public void afterTransmission(Context.AfterTransmission context, ExecutionAttributes attributes) {
-            hold(context.httpResponse().firstMatchingHeader("Content-Type").orElse("").equals("application/x-amz-cbor-1.1"),
-                "answers are in CBOR");
+            String expected = context.request() instanceof SubscribeToShardRequest
+                ? "application/vnd.amazon.eventstream" : "application/x-amz-cbor-1.1";
+            hold(context.httpResponse().firstMatchingHeader("Content-Type").orElse("").equals(expected), "answers are in CBOR");
         }
     };
 
@@ -79,6 +83,7 @@ public class Check {
                         .tlsTrustManagersProvider(trust))
                     .overrideConfiguration(overrides()).build()) {
                 check("java-async-" + url.split(":")[0], asynchronous(client), container);
+                subscribe("java-fan-out-" + url.split(":")[0], client);
             }
             System.out.println("HTTP/2 at " + url + ": holds");
         }
@@ -127,6 +132,47 @@ public class Check {
                 .shardIteratorType(ShardIteratorType.AT_TIMESTAMP).timestamp(Instant.now().plusSeconds(3600)).build()));
         refused(InvalidArgumentException.class,
             () -> kinesis.read(GetRecordsRequest.builder().shardIterator("no such iterator").build()));
+    }
+
+    /** From the oldest record to the shard's end, which comes while it is subscribed to. */
+    static void subscribe(String stream, KinesisAsyncClient client) throws Exception {
+        String shard = "shardId-000000000000";
+        client.createStream(r -> r.streamName(stream).shardCount(1)).join();
+        String arn = client.describeStreamSummary(r -> r.streamName(stream)).join().streamDescriptionSummary().streamARN();
+        String consumer = client.registerStreamConsumer(r -> r.streamARN(arn).consumerName("c")).join().consumer().consumerARN();
+        SdkBytes data = SdkBytes.fromByteArray(new byte[] {0, (byte) 0xf3, (byte) 0xff});
+        client.putRecord(r -> r.streamName(stream).partitionKey("before").data(data)).join();
+        List<String> keys = new CopyOnWriteArrayList<>();
+        List<SubscribeToShardEvent> events = new CopyOnWriteArrayList<>();
+        var handler = SubscribeToShardResponseHandler.builder().subscriber(item -> {
+            SubscribeToShardEvent event = (SubscribeToShardEvent) item;
+            events.add(event);
+            event.records().forEach(record -> {
+                hold(record.data().equals(data), "a record is as it was sent");
+                keys.add(record.partitionKey());
+            });
+            if (keys.equals(List.of("before")) && !event.records().isEmpty()) {
+                client.putRecord(r -> r.streamName(stream).partitionKey("while").data(data)).thenCompose(put ->
+                    client.splitShard(r -> r.streamName(stream).shardToSplit(shard)
+                        .newStartingHashKey("170141183460469231731687303715884105728")));
+            }
+        }).build();
+        client.subscribeToShard(r -> r.consumerARN(consumer).shardId(shard)
+            .startingPosition(p -> p.type(ShardIteratorType.TRIM_HORIZON)), handler).get(60, TimeUnit.SECONDS);
+        hold(keys.equals(List.of("before", "while")), "what was put is pushed, not " + keys);
+        SubscribeToShardEvent last = events.get(events.size() - 1);
+        hold(last.continuationSequenceNumber() == null, "the end continues nowhere");
+        hold(last.childShards().stream().map(ChildShard::shardId).toList()
+            .equals(List.of("shardId-000000000001", "shardId-000000000002")), "and names the children");
+
+        var none = SubscribeToShardResponseHandler.builder().subscriber(item -> { }).build();
+        try {
+            client.subscribeToShard(r -> r.consumerARN(consumer).shardId(shard)
+                .startingPosition(p -> p.type(ShardIteratorType.LATEST)), none).join();
+            hold(false, "a second subscription within 5 s is refused");
+        } catch (CompletionException error) {
+            hold(error.getCause() instanceof ResourceInUseException, "refused as in use, not " + error.getCause());
+        }
     }
 
     static boolean near(Instant begun, Instant at) {

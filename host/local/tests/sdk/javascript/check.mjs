@@ -1,4 +1,4 @@
-// Puts and reads as users of the JavaScript SDK do: over HTTP/1.1 and over HTTP/2 (its default for Kinesis), in the clear
+// Puts, reads and subscribes as users of the JavaScript SDK do: over HTTP/1.1 and over HTTP/2 (its default for Kinesis), in the clear
 // and over TLS. Ends with status 0 when all holds.
 //
 //     NODE_EXTRA_CA_CERTS=CERTIFICATE.pem node check.mjs MODULES http://HOST:PORT https://HOST:PORT CONTAINER.hex
@@ -39,11 +39,42 @@ async function check(kinesis, StreamName) {
   await assert.rejects(kinesis.getRecords({ ShardIterator: "no such iterator" }), { name: "InvalidArgumentException" });
 }
 
+/** From the oldest record to the shard's end, which comes while it is subscribed to. */
+async function subscribe(kinesis, StreamName) {
+  const ShardId = "shardId-000000000000";
+  const Data = Buffer.from([0, 0xf3, 0xff]);
+  await kinesis.createStream({ StreamName, ShardCount: 1 });
+  const { StreamDescriptionSummary: { StreamARN } } = await kinesis.describeStreamSummary({ StreamName });
+  const { Consumer: { ConsumerARN } } = await kinesis.registerStreamConsumer({ StreamARN, ConsumerName: "c" });
+  await kinesis.putRecord({ StreamName, Data, PartitionKey: "before" });
+  const { EventStream } = await kinesis.subscribeToShard(
+    { ConsumerARN, ShardId, StartingPosition: { Type: "TRIM_HORIZON" } });
+  const keys = [];
+  let last;
+  for await (const { SubscribeToShardEvent: event } of EventStream) {
+    last = event;
+    assert.ok(event.Records.every((record) => Data.equals(record.Data)));
+    keys.push(...event.Records.map((record) => record.PartitionKey));
+    if (event.Records.length && keys.length === 1) {
+      await kinesis.putRecord({ StreamName, Data, PartitionKey: "while" });
+      await kinesis.splitShard({ StreamName, ShardToSplit: ShardId, NewStartingHashKey: (2n ** 127n).toString() });
+    }
+  }
+  assert.deepEqual(keys, ["before", "while"]);
+  assert.equal(last.ContinuationSequenceNumber, undefined);
+  assert.deepEqual(last.ChildShards.map((child) => child.ShardId), ["shardId-000000000001", "shardId-000000000002"]);
+  await assert.rejects(
+    kinesis.subscribeToShard({ ConsumerARN, ShardId, StartingPosition: { Type: "LATEST" } }),
+    { name: "ResourceInUseException" });
+}
+
 for (const endpoint of [clear, tls]) {
   for (const [version, requestHandler] of [["HTTP/1.1", new NodeHttpHandler()], ["HTTP/2", new NodeHttp2Handler()]]) {
     const credentials = { accessKeyId: "local", secretAccessKey: "local" };
     const kinesis = new Kinesis({ endpoint, region: "eu-west-1", credentials, requestHandler });
-    await check(kinesis, `javascript-${version.replace("/", "-")}-${endpoint.split(":")[0]}`);
+    const name = `${version.replace("/", "-")}-${endpoint.split(":")[0]}`;
+    await check(kinesis, `javascript-${name}`);
+    await subscribe(kinesis, `fan-out-${name}`);
     kinesis.destroy();
     console.log(`${version} at ${endpoint}: holds`);
   }
