@@ -33,7 +33,7 @@ pub use event::{
 use holding::Holding;
 use rows::{Rows, Standing};
 pub use snapshot::{LeaseSnapshot, LeaseState, LeaseView};
-use sync::{Creating, FirstLeases};
+use sync::{Creating, Missing};
 use taking::Taking;
 
 /// What a coordinator must know.
@@ -90,8 +90,8 @@ pub struct Coordinator {
     auditor: Auditor,
     /// Shards with rows that need them, of which the last listing knew nothing any more.
     unlisted: BTreeSet<ShardId>,
-    /// The rows for a table that was empty, until another look has shown that it still is.
-    first: Option<FirstLeases>,
+    /// Rows that are missing, until another look has shown that they still are.
+    missing: Option<Missing>,
     /// A listing was turned into rows at least once.
     has_synced: bool,
     /// Rows have changed since the last look for what may be taken.
@@ -130,7 +130,7 @@ impl Coordinator {
             audits: 0,
             auditor: Auditor::default(),
             unlisted: BTreeSet::new(),
-            first: None,
+            missing: None,
             has_synced: false,
             must_review: false,
             must_balance: false,
@@ -307,7 +307,7 @@ impl Coordinator {
         if self.rows.awaits_handover() {
             self.listing.hurry(now + HANDOVER_LOOK);
         }
-        self.make_first_leases(now, asked);
+        self.make_missing_leases(now, asked, effects);
         self.start_consumers(now, effects);
         self.hand_over_what_was_asked_for(now, effects);
         self.settle_ends(now, effects);

@@ -37,10 +37,14 @@ pub(super) struct Creating {
     again_at: Option<Instant>,
 }
 
-/// What an empty table needs, by a listing of the shards that came at `since`.
+/// Rows that are missing, by a listing of the shards and by rows that were read before it came.
 #[derive(Clone, Debug)]
-pub(super) struct FirstLeases {
-    leases: Vec<NewLease>,
+pub(super) struct Missing {
+    which: ShardListing,
+    /// What an empty table needs; what another does is worked out anew.
+    first: Vec<NewLease>,
+    /// When the shards were asked for, and when they came.
+    asked: Instant,
     since: Instant,
 }
 
@@ -89,16 +93,18 @@ impl Coordinator {
             self.shards = Some(shards);
         }
         match needed {
-            Ok(leases) if which != ShardListing::All => {
-                self.sync.answered(now, None);
-                self.first = Some(FirstLeases { leases, since: now });
-                self.listing.hurry(now);
-            }
             Ok(needed) => {
-                self.sync.answered(now, None);
-                self.has_synced = true;
-                for lease in needed {
-                    self.create(now, lease);
+                let asked = self.sync.answered(now, None);
+                let is_all_there = which == ShardListing::All && needed.is_empty();
+                self.has_synced |= is_all_there;
+                self.missing = (!is_all_there).then_some(Missing {
+                    which,
+                    first: needed,
+                    asked,
+                    since: now,
+                });
+                if !is_all_there {
+                    self.listing.hurry(now);
                 }
             }
             Err(why) => {
@@ -137,21 +143,44 @@ impl Coordinator {
         }
     }
 
-    /// Makes the first rows if the table was still empty at a look that was asked for after the shards had been listed.
+    /// Makes the rows that are still missing at a look that was asked for after the shards had been listed.
     ///
-    /// Otherwise somebody else began with an older listing. Their shards may have been resharded since: then the listed
-    /// ones are children, which begin at the trim horizon, and not before their parents' ends (SH-1).
-    pub(super) fn make_first_leases(&mut self, now: Instant, asked: Instant) {
-        let Some(first) = self.first.take_if(|first| first.since <= asked) else {
+    /// An older look may be from before somebody else's rows, or may have passed the place of some of them before they
+    /// were made. Their shards may have been resharded since: then the listed ones are children, which begin at the trim
+    /// horizon, and not before their parents' ends (SH-1).
+    pub(super) fn make_missing_leases(
+        &mut self,
+        now: Instant,
+        asked: Instant,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let Some(missing) = self.missing.take_if(|missing| missing.since <= asked) else {
             return;
         };
-        if !self.rows.is_empty() {
+        let is_first = missing.which != ShardListing::All;
+        let is_outdated = now.since(missing.asked) > self.settings.timing.rows_usable_for();
+        if is_outdated || (is_first && !self.rows.is_empty()) {
             self.sync.hurry(now);
             return;
         }
-        self.has_synced = true;
-        for lease in first.leases {
-            self.create(now, lease);
+        let rows: Vec<Lease> = self.rows.leases().cloned().collect();
+        let shards = self.shards.as_deref().unwrap_or_default();
+        let needed = if is_first {
+            Ok(missing.first)
+        } else {
+            missing_leases(shards, &rows, self.settings.initial)
+        };
+        match needed {
+            Ok(needed) => {
+                self.has_synced = true;
+                for lease in needed {
+                    self.create(now, lease);
+                }
+            }
+            Err(why) => {
+                self.sync.hurry(now + RELIST_AFTER);
+                effects.push(CoordinatorEffect::Happened(Happening::SyncRefused(why)));
+            }
         }
     }
 

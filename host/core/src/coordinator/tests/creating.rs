@@ -52,3 +52,41 @@ fn nothing_is_due_while_as_many_rows_are_being_made_as_may_be() {
     }
     assert_eq!(created, SHARDS);
 }
+
+/// A reading of the rows may pass a place before its row is made, and come back when that row's shard was split. Nothing
+/// then tells that the halves follow from a shard that is being read.
+#[test]
+fn a_row_is_made_only_if_a_look_after_the_listing_shows_that_it_is_missing() {
+    let (low, high) = (HashRange::FULL.end / 2, HashRange::FULL.end);
+    let half = |id: &str, start, end| Shard {
+        hash_range: HashRange { start, end },
+        ..open_shard(id, &["a"])
+    };
+    let listed = CoordinatorEvent::ShardsListed {
+        which: ShardListing::All,
+        outcome: Ok(vec![
+            Shard {
+                ending_sequence: SequenceNumber::parse("5").ok(),
+                ..open_shard("a", &[])
+            },
+            half("b", 0, low),
+            half("c", low + 1, high),
+        ]),
+    };
+    let another = row("z", Some("other"), at(1));
+    let read_again = |rows: Vec<Lease>| {
+        let mut bench = Bench::new();
+        bench.tell(CoordinatorEvent::Started);
+        bench.tell(CoordinatorEvent::TableReady(Ok(())));
+        bench.tell(CoordinatorEvent::Listed(Ok(vec![another.clone()])));
+        let effects = bench.tell(listed.clone());
+        assert_eq!(effects, [CoordinatorEffect::List]);
+        let effects = bench.tell(CoordinatorEvent::Listed(Ok(rows)));
+        let is_create =
+            |effect: &&CoordinatorEffect| matches!(effect, CoordinatorEffect::Create(_));
+        effects.iter().filter(is_create).count()
+    };
+    let owned = row("a", Some("other"), Checkpoint::TrimHorizon);
+    assert_eq!(read_again(vec![another.clone(), owned]), 0);
+    assert_eq!(read_again(vec![another.clone()]), 1, "the row of a");
+}
