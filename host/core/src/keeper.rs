@@ -198,6 +198,12 @@ impl LeaseKeeper {
         }
     }
 
+    /// Reading begins elsewhere than the row says, before anything was stored.
+    pub fn begin_at(&mut self, checkpoint: Checkpoint) {
+        self.stored = checkpoint.clone();
+        self.requested = checkpoint;
+    }
+
     /// The lease, with the counter that the table was last known to have.
     pub fn held(&self) -> &HeldLease {
         &self.held

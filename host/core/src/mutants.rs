@@ -60,6 +60,7 @@ mod switch {
         ExpiryEarly "coordinator::rows" "a lease counts as expired after half of its duration",
         RenewalIgnored "coordinator::rows" "a counter that has moved does not prove the owner alive",
         ExpiryFromRequest "coordinator::rows" "a counter counts as moved when the listing was asked for",
+        FollowedFromLatest "coordinator::holding" "a child begins with what comes next, if its row says so, though a parent has a row",
         ParentsIgnored "coordinator::holding" "a child does not wait for its parents",
         OneParentOnly "coordinator::holding" "a child of a merge waits for one parent",
         EndBeforeChildren "coordinator::sync" "SHARD_END is written before the children have rows",

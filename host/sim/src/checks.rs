@@ -408,7 +408,10 @@ impl Ledger {
         let stored = self.up_to(stream, index, to);
         let life = &mut self.lives[life];
         life.stored = life.stored.max(stored);
-        if !life.chain.contains(&before.checkpoint) {
+        // The child of a shard that was followed begins at the trim horizon, though its row may say otherwise.
+        let begins_before = before.checkpoint == Checkpoint::Latest
+            && life.chain.first() == Some(&Checkpoint::TrimHorizon);
+        if !begins_before && !life.chain.contains(&before.checkpoint) {
             return broken(
                 "CP-3",
                 format!("{} is not where a step of {tenure} led", before.checkpoint),

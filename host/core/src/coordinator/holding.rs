@@ -168,6 +168,15 @@ impl Coordinator {
             self.listing.hurry(now);
         } else if parents.is_empty() {
             holding.consumer = Consumer::Running;
+            let mut known = holding.seen.parents.iter();
+            if holding.seen.checkpoint == Checkpoint::Latest
+                && known.any(|parent| self.rows.contains(parent))
+                && !mutant!(FollowedFromLatest)
+            {
+                // Whoever made the row had not seen that of the parent, after which everything is due.
+                holding.keeper.begin_at(Checkpoint::TrimHorizon);
+                holding.seen.checkpoint = Checkpoint::TrimHorizon;
+            }
             effects.push(CoordinatorEffect::StartConsumer(ConsumerStart {
                 tenure: holding.tenure(),
                 checkpoint: holding.seen.checkpoint.clone(),
