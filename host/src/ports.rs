@@ -3,12 +3,14 @@
 //! Each port is a trait object: a call is a network hop, a disk write or a whole batch, so that a virtual call costs
 //! nothing beside it. Vendor types stay behind these traits, in `adapters`.
 
+mod clock;
 mod dead_letter;
 mod lease_table;
 mod plugin_runtime;
 mod sink;
 mod stream_source;
 
+pub use clock::Clock;
 pub use dead_letter::{DeadLetter, DeadLetterSink};
 pub use lease_table::{CreateOutcome, LeaseTable, LeaseWriteError};
 pub use plugin_runtime::{

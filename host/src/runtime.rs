@@ -1,6 +1,5 @@
 //! The asynchronous shells around core's machines: they wait, core decides, they carry out.
 
-mod clock;
 mod consumer;
 mod coordinator;
 mod delivery;
@@ -13,9 +12,7 @@ mod pipeline;
 mod shared;
 mod take_over;
 
-pub use clock::now;
 pub use coordinator::{LeaseCoordinator, LeaseError, LeaseHandle};
-pub(crate) use delivery::seeded;
 pub use generation::GenerationParts;
 pub use lease_events::{
     ConsumerLease, ConsumerOrders, CoordinatorEnded, DispatchPermit, StartConsumer,

@@ -14,8 +14,8 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::error::AppError;
 use crate::adapters::{
-    AwsClients, AwsTarget, DeadLetterFile, FileSink, LineFiles, StdoutSink, WasmtimeRuntime,
-    WasmtimeSettings, digest_of,
+    AwsClients, AwsTarget, DeadLetterFile, FileSink, LineFiles, StdoutSink, SystemClock,
+    WasmtimeRuntime, WasmtimeSettings, digest_of,
 };
 use crate::builtin::{BUILTINS, builtin};
 use crate::data_dir::DataDir;
@@ -124,6 +124,7 @@ impl Builder {
             generation: whole.generation.clone(),
             io: self.io.clone(),
             guests: self.guests.clone(),
+            clock: Arc::new(SystemClock),
         };
         RunningPipeline::start(parts, Arc::clone(&whole.table), worker.clone())
     }

@@ -63,7 +63,7 @@ impl Putter {
             pending: Vec::new(),
             pending_users: Vec::new(),
             pending_bytes: 0,
-            entropy: crate::runtime::seeded(),
+            entropy: crate::ports::Clock::entropy(&crate::adapters::SystemClock),
             totals: Totals::default(),
         };
         putter.refresh().await?;

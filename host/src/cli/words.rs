@@ -48,7 +48,7 @@ pub(super) async fn produce(
 ) -> Result<Produced, CliError> {
     tokio::pin!(stop);
     let mut produced = Produced::default();
-    let mut entropy: Entropy = crate::runtime::seeded();
+    let mut entropy: Entropy = crate::ports::Clock::entropy(&crate::adapters::SystemClock);
     let began = Instant::now();
     let mut refreshed = began;
     let mut tick = tokio::time::interval(TICK);

@@ -1,6 +1,8 @@
 //! Reading a stream.
 
-use shardwright_core::{ChildShard, Record, Shard, ShardId, ShardListing, StartAt};
+use shardwright_core::{
+    ChildShard, READ_ANSWER_BYTES_MAX, Record, Shard, ShardId, ShardListing, StartAt,
+};
 
 use super::{PortError, PortFuture};
 
@@ -39,6 +41,11 @@ pub struct ReadAnswer {
 /// Calls may be dropped at any time. Nothing here waits or tries again: pacing and back-off are decided by the caller,
 /// by the [`kind`](PortError::kind) of the error.
 pub trait StreamSource: Send + Sync {
+    /// The most bytes that one read may bring: what is reserved for it.
+    fn answer_bytes_max(&self) -> u64 {
+        READ_ANSWER_BYTES_MAX
+    }
+
     /// The stream's summary.
     fn summary(&self) -> PortFuture<'_, Result<StreamSummary, PortError>>;
 

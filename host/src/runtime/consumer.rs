@@ -11,14 +11,12 @@ use shardwright_core::{
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::clock;
-use super::delivery::seeded;
 use super::fetcher::Fetcher;
 use super::generation::Generation;
 use super::lane::{Flushed, Instances, LaneWork};
 use super::lease_events::{ConsumerLease, ConsumerOrders};
 use super::shared::{ShardReport, Shared};
-use crate::ports::ReadAnswer;
+use crate::ports::{Clock, ReadAnswer};
 
 mod passing;
 mod tasks;
@@ -88,7 +86,8 @@ struct Shell {
     entropy: Entropy,
     lanes: Vec<mpsc::Sender<LaneWork>>,
     passing: Passing,
-    newer: watch::Receiver<Arc<Generation>>,
+    /// The newest generation that it has heard of.
+    heard_of: u64,
     inputs: mpsc::Sender<Input>,
     tasks: JoinSet<()>,
     fetcher: Option<tokio::task::AbortHandle>,
@@ -109,20 +108,21 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
             return;
         }
     };
-    let (generation, newer) = shared.join(&shard);
+    let generation = shared.join(&shard);
     tell_of_start(&shared, &generation, &start);
     let capacity = usize::from(generation.lanes()) + INPUTS_BESIDE_LANES;
     let (inputs, received) = mpsc::channel(capacity);
     let settings = generation.consumer_settings(start.hash_range);
+    let now = shared.clock.now();
     let mut shell = Shell {
-        consumer: Consumer::new(clock::now(), settings, start.checkpoint.clone()),
+        consumer: Consumer::new(now, settings, start.checkpoint.clone()),
         orders: lease.orders(),
         lease,
         shard,
-        entropy: seeded(),
+        entropy: shared.clock.entropy(),
         lanes: Vec::new(),
-        passing: Passing::new(generation, start.hash_range),
-        newer,
+        heard_of: generation.number,
+        passing: Passing::new(generation, start.hash_range, now),
         inputs,
         tasks: JoinSet::new(),
         fetcher: None,
@@ -158,7 +158,7 @@ impl Shell {
             shared: Arc::clone(&self.shared),
             shard: self.shard.clone(),
             out: self.inputs.clone(),
-            entropy: seeded(),
+            entropy: self.shared.clock.entropy(),
         };
         self.fetcher = Some(self.tasks.spawn_on(fetcher.run(from), &self.shared.io));
     }
@@ -187,7 +187,7 @@ impl Shell {
                     }
                 }
                 // A stop finishes what was begun, under what it was begun with.
-                Ok(()) = self.newer.changed(), if !self.is_draining => {
+                () = shared.newer_than(self.heard_of), if !self.is_draining => {
                     if self.want_newest() == Over::Yes {
                         return;
                     }
@@ -202,7 +202,7 @@ impl Shell {
                         return;
                     }
                 }
-                () = sleep_until(deadline) => {
+                () = sleep_until(shared.clock.as_ref(), deadline) => {
                     if self.handle(ConsumerEvent::Tick) == Over::Yes {
                         return;
                     }
@@ -288,7 +288,7 @@ impl Shell {
         let random = self.entropy.draw() as u64;
         let mut effects = std::mem::take(&mut self.effects);
         self.consumer
-            .handle(clock::now(), event, room, random, &mut effects);
+            .handle(self.shared.clock.now(), event, room, random, &mut effects);
         if self
             .shared
             .budget()
@@ -394,9 +394,9 @@ impl Shell {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+async fn sleep_until(clock: &dyn Clock, deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
+        Some(deadline) => clock.sleep(deadline.since(clock.now())).await,
         None => std::future::pending().await,
     }
 }

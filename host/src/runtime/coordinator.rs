@@ -10,10 +10,9 @@ use shardwright_core::{
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::clock;
 use super::lease_events::{ConsumerLease, ConsumerOrders, DispatchPermit, StartConsumer};
 use crate::limits::{LEASE_REQUESTS_MAX, LEASE_SLEEP_MAX, LEASE_SNAPSHOT_INTERVAL};
-use crate::ports::{LeaseTable, StreamSource};
+use crate::ports::{Clock, LeaseTable, StreamSource};
 
 mod calls;
 mod report;
@@ -57,6 +56,7 @@ impl LeaseHandle {
 /// One pipeline's lease coordinator. Runs on the runtime for I/O, where no guest can hold it up.
 pub struct LeaseCoordinator {
     machine: Coordinator,
+    clock: Arc<dyn Clock>,
     calls: Calls,
     answers: JoinSet<CoordinatorEvent>,
     starter: Box<dyn StartConsumer>,
@@ -95,6 +95,7 @@ impl LeaseCoordinator {
         settings: LeaseSettings,
         table: Arc<dyn LeaseTable>,
         source: Arc<dyn StreamSource>,
+        clock: Arc<dyn Clock>,
         starter: Box<dyn StartConsumer>,
     ) -> (Self, LeaseHandle) {
         let (drain, drained) = watch::channel(false);
@@ -104,9 +105,11 @@ impl LeaseCoordinator {
             source,
             settings.worker.clone(),
             settings.timing.failover,
+            Arc::clone(&clock),
         );
         let coordinator = Self {
             machine: Coordinator::new(settings),
+            clock,
             calls,
             answers: JoinSet::new(),
             starter,
@@ -130,11 +133,11 @@ impl LeaseCoordinator {
         let mut event = CoordinatorEvent::Started;
         let mut effects = Vec::new();
         loop {
-            self.machine.handle(clock::now(), event, &mut effects);
+            self.machine.handle(self.clock.now(), event, &mut effects);
             for effect in effects.drain(..) {
                 match effect {
                     CoordinatorEffect::Finished => {
-                        self.publish(clock::now());
+                        self.publish(self.clock.now());
                         return Ok(());
                     }
                     CoordinatorEffect::GiveUp(trouble) => return Err(LeaseError::Refused(trouble)),
@@ -156,7 +159,7 @@ impl LeaseCoordinator {
     /// Waits for whatever comes first, publishing snapshots meanwhile.
     async fn wait(&mut self) -> Wake {
         loop {
-            let now = clock::now();
+            let now = self.clock.now();
             let due = self.machine.next_deadline();
             let publish = (self.published.0 != self.machine.revision())
                 .then_some(self.published.1 + LEASE_SNAPSHOT_INTERVAL);
@@ -181,7 +184,7 @@ impl LeaseCoordinator {
                 }
                 Some(tenure) = self.stopped.1.recv() => return Wake::Stopped(tenure),
                 Some(request) = self.requests.1.recv() => return Wake::Event(request),
-                () = tokio::time::sleep(sleep) => {}
+                () = self.clock.sleep(sleep) => {}
             }
         }
     }
@@ -189,7 +192,7 @@ impl LeaseCoordinator {
     /// What a consumer asked for before it stopped comes before the news that it has.
     fn take_last_requests(&mut self, effects: &mut Vec<CoordinatorEffect>) {
         while let Ok(request) = self.requests.1.try_recv() {
-            self.machine.handle(clock::now(), request, effects);
+            self.machine.handle(self.clock.now(), request, effects);
         }
     }
 
@@ -238,7 +241,7 @@ impl LeaseCoordinator {
             is_paused: false,
             stored: start.checkpoint.clone(),
         });
-        let permit = DispatchPermit::new(start.dispatch_until);
+        let permit = DispatchPermit::new(start.dispatch_until, Arc::clone(&self.clock));
         let lease = ConsumerLease::new(
             start.tenure.clone(),
             received,

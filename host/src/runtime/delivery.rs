@@ -1,8 +1,7 @@
 //! Delivers what a run emits, until it is delivered or refused for good.
 
-use shardwright_core::{Delivery, Entropy, RetryPolicy, Run, ShardId};
+use shardwright_core::{Delivery, RetryPolicy, Run, ShardId};
 
-use super::clock;
 use super::generation::Generation;
 use super::on_io::on_io;
 use super::shared::Shared;
@@ -38,7 +37,7 @@ async fn deliver_to(
     number: u32,
     sink: &dyn Sink,
 ) {
-    let began = clock::now();
+    let began = shared.clock.now();
     let mut entropy = None;
     let mut left: Option<Vec<usize>> = None;
     let mut failures = 0_u32;
@@ -58,7 +57,7 @@ async fn deliver_to(
             return;
         };
         failures += 1;
-        let is_too_old = clock::now().since(began) >= retry.max_age;
+        let is_too_old = shared.clock.now().since(began) >= retry.max_age;
         let (refused, again) = sort_failures(&error, &deliveries, is_too_old);
         for (id, kind, reason) in refused {
             run.undeliverable(id, kind, &reason);
@@ -67,12 +66,13 @@ async fn deliver_to(
             return;
         }
         left = Some(again);
-        let entropy = entropy.get_or_insert_with(seeded);
+        let entropy = entropy.get_or_insert_with(|| shared.clock.entropy());
         if failures.is_multiple_of(FAILURES_PER_REPORT) {
             let pipeline = shared.name();
             tracing::warn!(pipeline, %shard, failures, %error, "a sink does not take emissions; the shard waits for it");
         }
-        tokio::time::sleep(retry.pause(failures, entropy.draw() as u64)).await;
+        let pause = retry.pause(failures, entropy.draw() as u64);
+        shared.clock.sleep(pause).await;
     }
 }
 
@@ -117,13 +117,4 @@ fn sort_failures(
     }
     again.sort_unstable();
     (refused, again)
-}
-
-/// Randomness for back-off: the operating system's, or in its want the clock's.
-pub(crate) fn seeded() -> Entropy {
-    let mut seed = [0; 16];
-    match getrandom::fill(&mut seed) {
-        Ok(()) => Entropy::new(u128::from_le_bytes(seed)),
-        Err(_unavailable) => Entropy::new(u128::from(clock::now().as_nanos())),
-    }
 }

@@ -1,12 +1,10 @@
 //! Reads one shard: asks core's reader what to do, waits, does it.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use shardwright_core::{Entropy, ReadFailure, ReadResult, ReadStep, Reader, ShardId, StartAt};
 use tokio::sync::mpsc;
 
-use super::clock;
 use super::consumer::Input;
 use super::shared::Shared;
 use crate::ports::{ErrorKind, PortError, ReadAnswer, ShardIterator};
@@ -25,13 +23,14 @@ pub(super) struct Fetcher {
 impl Fetcher {
     pub(super) async fn run(mut self, start: StartAt) {
         let settings = self.shared.read_settings();
-        let mut reader = Reader::new(clock::now(), settings, start, unix_ms());
+        let clock = Arc::clone(&self.shared.clock);
+        let mut reader = Reader::new(clock.now(), settings, start, clock.unix_ms());
         let mut iterator = ShardIterator(String::new());
         loop {
             reader.set_settings(self.shared.read_settings());
-            match reader.step(clock::now()) {
+            match reader.step(clock.now()) {
                 ReadStep::Ended => return,
-                ReadStep::WaitUntil(at) => tokio::time::sleep(at.since(clock::now())).await,
+                ReadStep::WaitUntil(at) => clock.sleep(at.since(clock.now())).await,
                 ReadStep::Iterator(start) => {
                     match self.shared.source.iterator(&self.shard, &start).await {
                         Ok(found) => {
@@ -43,7 +42,7 @@ impl Fetcher {
                 }
                 ReadStep::Read(limit) => {
                     self.reserve().await;
-                    let began = clock::now();
+                    let began = clock.now();
                     match self.shared.source.read(&iterator, limit).await {
                         Ok(answer) => {
                             reader.got_records(began, result_of(&answer));
@@ -85,7 +84,8 @@ impl Fetcher {
             ErrorKind::ExpiredIterator => ReadFailure::ExpiredIterator,
             _ => ReadFailure::Other,
         };
-        reader.failed(clock::now(), failure, self.entropy.draw() as u64);
+        let random = self.entropy.draw() as u64;
+        reader.failed(self.shared.clock.now(), failure, random);
         let pipeline = self.shared.name();
         let failures = reader.failures();
         let needs_help = !matches!(
@@ -114,11 +114,4 @@ fn result_of(answer: &ReadAnswer) -> ReadResult {
         millis_behind_latest: answer.millis_behind_latest,
         is_end: answer.next.is_none(),
     }
-}
-
-fn unix_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

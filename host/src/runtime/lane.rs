@@ -1,15 +1,15 @@
 //! One lane: its instances, one for each step, and the batches that pass through them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardwright_core::{Batch, Cause, FlushReason, LaneState, Outcome, Ran, Run, ShardId, Slot};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::consumer::Input;
 use super::delivery::deliver;
 use super::generation::Generation;
-use super::lease_events::{ConsumerOrders, DispatchPermit};
+use super::lease_events::DispatchPermit;
 use super::shared::Shared;
 use crate::ports::{CallError, PluginInstance};
 
@@ -41,7 +41,6 @@ pub(super) struct Lane {
     /// `shard/lane`, for the guests' log lines.
     pub(super) origin: String,
     pub(super) permit: DispatchPermit,
-    pub(super) orders: watch::Receiver<ConsumerOrders>,
     pub(super) work: mpsc::Receiver<LaneWork>,
     pub(super) out: mpsc::Sender<Input>,
     pub(super) instances: Instances,
@@ -70,9 +69,10 @@ impl Lane {
             let work = if self.state.held() == 0 {
                 self.work.recv().await
             } else {
-                match tokio::time::timeout(IDLE_FLUSH_AFTER, self.work.recv()).await {
-                    Ok(work) => work,
-                    Err(_idle) => {
+                let clock = Arc::clone(&self.shared.clock);
+                match clock.within(IDLE_FLUSH_AFTER, self.work.recv()).await {
+                    Some(work) => work,
+                    None => {
                         let flushed = self.flush(FlushReason::Idle, |_step| true).await;
                         self.tell(Input::Flushed {
                             is_asked: false,
@@ -95,39 +95,26 @@ impl Lane {
                     .await;
                 }
                 Some(LaneWork::Swap(generation, instances)) => {
-                    self.wait_for_permit().await;
+                    self.permit.wait().await;
                     self.pass_over(generation, instances).await;
                 }
                 Some(LaneWork::Retire) => {
-                    self.wait_for_permit().await;
+                    self.permit.wait().await;
                     let mut flushed = self.flush(FlushReason::Reload, |_step| true).await;
                     flushed.lost.extend(self.state.take_over(0, |_step| false));
                     self.instances.clear();
                     self.tell(Input::Retired(flushed)).await;
                     return;
                 }
+                // A batch does not begin under a lease that may be another's. It does when the lease was renewed after all; if
+                // the lease is lost, the consumer aborts the lane.
                 Some(LaneWork::Run(batch)) => {
-                    self.wait_for_permit().await;
+                    self.permit.wait().await;
                     let ran = self.run_batch(&batch).await;
                     if self.out.send(Input::Ran { batch, ran }).await.is_err() {
                         return;
                     }
                 }
-            }
-        }
-    }
-
-    /// A batch does not begin under a lease that may be another's. It resumes when the lease was renewed after all; if
-    /// the lease is lost, the consumer aborts the lane.
-    async fn wait_for_permit(&mut self) {
-        while !self.permit.may_begin() {
-            let renewed = self.orders.changed();
-            // The permit can also be extended without an order; looking again twice a second costs nothing.
-            if tokio::time::timeout(Duration::from_millis(500), renewed)
-                .await
-                .is_ok_and(|ended| ended.is_err())
-            {
-                std::future::pending::<()>().await;
             }
         }
     }
@@ -190,7 +177,7 @@ impl Lane {
     /// Lets the next generation take over, between two batches. What the instances that go have is asked for and passed
     /// on; what they still hold is told as lost, so that it is delivered again to those that come.
     async fn pass_over(&mut self, generation: Arc<Generation>, mut instances: Instances) {
-        let began = Instant::now();
+        let began = self.shared.clock.now();
         let before = Arc::clone(&self.generation);
         let is_kept = |step| generation.keeps(&before, step);
         let mut flushed = self.flush(FlushReason::Reload, |step| !is_kept(step)).await;
@@ -204,7 +191,7 @@ impl Lane {
         }
         self.instances = instances;
         self.generation = generation;
-        let pause = began.elapsed();
+        let pause = self.shared.clock.now().since(began);
         tracing::debug!(
             pipeline = self.shared.name(),
             lane = %self.origin,

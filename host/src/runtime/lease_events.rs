@@ -4,6 +4,7 @@
 //! orders, asks for checkpoints, and knows whether it may begin a batch. Nothing here makes the coordinator wait for a
 //! consumer, since the leases of all the others hang on it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,9 +12,9 @@ use shardwright_core::{
     Checkpoint, CheckpointDelta, ChildShard, ConsumerStart, CoordinatorEvent, Instant, StopReason,
     Tenure,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::clock;
+use crate::ports::Clock;
 
 /// Starts consumers of shards. Called by the coordinator, which waits for it: spawn and return.
 pub trait StartConsumer: Send {
@@ -42,29 +43,58 @@ pub struct ConsumerOrders {
 ///
 /// It expires by itself. After a suspend, or when the coordinator is starved, no batch begins under a lease that others
 /// may have taken (LE-1 guards the table; this guards the sinks).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DispatchPermit {
-    until: Arc<AtomicU64>,
+    term: Arc<Term>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Term {
+    until: AtomicU64,
+    extended: Notify,
 }
 
 impl DispatchPermit {
-    pub(super) fn new(until: Instant) -> Self {
-        Self {
-            until: Arc::new(AtomicU64::new(until.as_nanos())),
-        }
+    pub(super) fn new(until: Instant, clock: Arc<dyn Clock>) -> Self {
+        let term = Term {
+            until: AtomicU64::new(until.as_nanos()),
+            extended: Notify::new(),
+        };
+        let term = Arc::new(term);
+        Self { term, clock }
     }
 
     /// Whether a batch may begin now.
     pub fn may_begin(&self) -> bool {
-        clock::now() < Instant::from_nanos(self.until.load(Ordering::Acquire))
+        self.clock.now() < Instant::from_nanos(self.term.until.load(Ordering::Acquire))
+    }
+
+    /// Waits until a batch may begin. For ever, if the lease is lost: the consumer hears of that.
+    pub async fn wait(&self) {
+        loop {
+            // Listening begins before looking, so that nothing falls between the two.
+            let extended = self.term.extended.notified();
+            if self.may_begin() {
+                return;
+            }
+            extended.await;
+        }
     }
 
     pub(super) fn extend(&self, until: Instant) {
-        self.until.store(until.as_nanos(), Ordering::Release);
+        self.term.until.store(until.as_nanos(), Ordering::Release);
+        self.term.extended.notify_waiters();
     }
 
     pub(super) fn withdraw(&self) {
-        self.until.store(0, Ordering::Release);
+        self.term.until.store(0, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for DispatchPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.term.fmt(f)
     }
 }
 

@@ -11,7 +11,6 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::consumer::consume;
 use super::coordinator::{LeaseCoordinator, LeaseError, LeaseHandle};
-use super::delivery::seeded;
 use super::generation::GenerationParts;
 use super::lease_events::{ConsumerLease, StartConsumer};
 use super::shared::{PipelineParts, Reports, Shared};
@@ -89,10 +88,10 @@ impl RunningPipeline {
                 failover: described.leases.failover,
             },
             max_leases: described.leases.max_leases.unwrap_or(usize::MAX),
-            seed: seeded().draw(),
+            seed: parts.clock.entropy().draw(),
         };
         let (io, guests) = (parts.io.clone(), parts.guests.clone());
-        let source = Arc::clone(&parts.source);
+        let (source, clock) = (Arc::clone(&parts.source), Arc::clone(&parts.clock));
         let shared = Arc::new(Shared::new(parts));
         let consumers = Consumers::default();
         let starter = Starter {
@@ -101,7 +100,7 @@ impl RunningPipeline {
             consumers: consumers.clone(),
         };
         let (coordinator, leases) =
-            LeaseCoordinator::new(settings, table, source, Box::new(starter));
+            LeaseCoordinator::new(settings, table, source, clock, Box::new(starter));
         let snapshot = leases.snapshot();
         Self {
             shared,

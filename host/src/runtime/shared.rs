@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use shardwright_core::pipeline::{Pipeline, PipelineName, StreamName};
 use shardwright_core::{
-    Budget, Checkpoint, ConsumerStatus, InitialPosition, Intake, READ_ANSWER_BYTES_MAX,
-    ReadSettings, ShardId,
+    Budget, Checkpoint, ConsumerStatus, InitialPosition, Intake, ReadSettings, ShardId,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::generation::{Generation, GenerationParts};
 use super::take_over::TakeOvers;
-use crate::ports::StreamSource;
+use crate::ports::{Clock, StreamSource};
 
 /// What a pipeline is built of. Whoever builds it names the adapters; nothing here does.
 pub struct PipelineParts {
@@ -26,6 +25,8 @@ pub struct PipelineParts {
     pub io: Handle,
     /// Where guests run.
     pub guests: Handle,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What there is to see of one shard.
@@ -50,7 +51,10 @@ pub(super) struct Shared {
     pub(super) source: Arc<dyn StreamSource>,
     pub(super) io: Handle,
     pub(super) guests: Handle,
-    newest: watch::Sender<Arc<Generation>>,
+    pub(super) clock: Arc<dyn Clock>,
+    newest: Mutex<Arc<Generation>>,
+    /// Woken when there is a newer generation.
+    newer: Notify,
     take_overs: Mutex<TakeOvers>,
     budget: Mutex<Budget>,
     /// Woken when something was given back that somebody may wait for.
@@ -66,12 +70,17 @@ impl Shared {
             name: name.clone(),
             stream: source.stream.clone(),
             start: source.start,
+            budget: Mutex::new(Budget::new(
+                generation.bounds(),
+                parts.source.answer_bytes_max(),
+            )),
             source: parts.source,
             io: parts.io,
             guests: parts.guests,
+            clock: parts.clock,
             take_overs: Mutex::default(),
-            budget: Mutex::new(Budget::new(generation.bounds(), READ_ANSWER_BYTES_MAX)),
-            newest: watch::Sender::new(Arc::new(generation)),
+            newest: Mutex::new(Arc::new(generation)),
+            newer: Notify::new(),
             room: Notify::new(),
             reports: Mutex::new(BTreeMap::new()),
         }
@@ -95,49 +104,62 @@ impl Shared {
 
     /// The newest generation: what does not belong to a batch goes by it.
     pub(super) fn newest(&self) -> Arc<Generation> {
-        Arc::clone(&self.newest.borrow())
+        let newest = self.newest.lock();
+        Arc::clone(&newest.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A shard begins to be consumed, in the newest generation, and hears of newer ones.
-    pub(super) fn join(
-        &self,
-        shard: &ShardId,
-    ) -> (Arc<Generation>, watch::Receiver<Arc<Generation>>) {
+    /// Waits until there is a generation newer than this.
+    pub(super) async fn newer_than(&self, number: u64) {
+        loop {
+            // Listening begins before looking, so that none falls between the two.
+            let newer = self.newer.notified();
+            if self.newest().number > number {
+                return;
+            }
+            newer.await;
+        }
+    }
+
+    /// A shard begins to be consumed, in the newest generation.
+    pub(super) fn join(&self, shard: &ShardId) -> Arc<Generation> {
         let mut take_overs = self.take_overs();
-        let mut newer = self.newest.subscribe();
-        let generation = Arc::clone(&newer.borrow_and_update());
+        let generation = self.newest();
         take_overs.join(shard, generation.number);
-        (generation, newer)
+        generation
     }
 
     /// A newer generation is to take over. Every shard that is consumed hears of it.
     pub(super) fn publish(&self, parts: GenerationParts) -> u64 {
         let mut take_overs = self.take_overs();
-        let number = self.newest.borrow().number + 1;
+        let number = self.newest().number + 1;
         let generation = Generation::new(number, parts);
         self.budget().set_limits(generation.bounds());
-        self.newest.send_replace(Arc::new(generation));
-        take_overs.begin(number, &self.name);
+        let newest = self.newest.lock();
+        *newest.unwrap_or_else(PoisonError::into_inner) = Arc::new(generation);
+        take_overs.begin(self.clock.now(), number, &self.name);
         drop(take_overs);
+        self.newer.notify_waiters();
         self.room.notify_waiters();
         number
     }
 
     /// All lanes of a shard have come to a generation; each stood still for so long.
     pub(super) fn settled(&self, shard: &ShardId, number: u64, pauses: Vec<Duration>) {
-        self.take_overs().settled(shard, number, pauses, &self.name);
+        let now = self.clock.now();
+        self.take_overs()
+            .settled(now, shard, number, pauses, &self.name);
     }
 
     /// A shard is not consumed any more.
     pub(super) fn leave(&self, shard: &ShardId) {
-        self.take_overs().leave(shard, &self.name);
+        self.take_overs().leave(self.clock.now(), shard, &self.name);
         self.budget().leave(shard);
         self.room.notify_waiters();
         self.reports().remove(shard);
     }
 
     pub(super) fn read_settings(&self) -> ReadSettings {
-        self.newest.borrow().read_settings()
+        self.newest().read_settings()
     }
 
     pub(super) fn name(&self) -> &str {

@@ -6,8 +6,6 @@ use std::time::Duration;
 use shardwright_core::pipeline::PipelineName;
 use shardwright_core::{Instant, ShardId};
 
-use super::clock;
-
 /// The shards of a pipeline in this process, and the generation that they come to.
 #[derive(Debug, Default)]
 pub(super) struct TakeOvers {
@@ -28,24 +26,25 @@ impl TakeOvers {
         self.shards.insert(shard.clone(), number);
     }
 
-    pub(super) fn leave(&mut self, shard: &ShardId, pipeline: &PipelineName) {
+    pub(super) fn leave(&mut self, now: Instant, shard: &ShardId, pipeline: &PipelineName) {
         self.shards.remove(shard);
-        self.tell(pipeline);
+        self.tell(now, pipeline);
     }
 
-    pub(super) fn begin(&mut self, number: u64, pipeline: &PipelineName) {
+    pub(super) fn begin(&mut self, now: Instant, number: u64, pipeline: &PipelineName) {
         // Pauses on the way to a generation that was passed over count for the one that is come to.
         let pauses = self.under_way.take().map(|before| before.pauses);
         self.under_way = Some(TakeOver {
             number,
-            began: clock::now(),
+            began: now,
             pauses: pauses.unwrap_or_default(),
         });
-        self.tell(pipeline);
+        self.tell(now, pipeline);
     }
 
     pub(super) fn settled(
         &mut self,
+        now: Instant,
         shard: &ShardId,
         number: u64,
         pauses: Vec<Duration>,
@@ -57,10 +56,10 @@ impl TakeOvers {
         if let Some(take_over) = &mut self.under_way {
             take_over.pauses.extend(pauses);
         }
-        self.tell(pipeline);
+        self.tell(now, pipeline);
     }
 
-    fn tell(&mut self, pipeline: &PipelineName) {
+    fn tell(&mut self, now: Instant, pipeline: &PipelineName) {
         let shards = &self.shards;
         let is_there = |take_over: &mut TakeOver| {
             let number = take_over.number;
@@ -77,7 +76,7 @@ impl TakeOvers {
             lanes = done.pauses.len(),
             pause_p50 = ?quantile(&done.pauses, 50),
             pause_p99 = ?quantile(&done.pauses, 99),
-            after = ?clock::now().since(done.began),
+            after = ?now.since(done.began),
             "a new generation has taken over"
         );
     }

@@ -9,7 +9,6 @@ use shardwright_core::{
 };
 use tokio::sync::mpsc;
 
-use super::super::clock;
 use super::super::generation::{Generation, has_sink};
 use super::super::lane::{Flushed, Instances, Lane, LaneWork};
 use super::{Input, Over, Shell};
@@ -43,7 +42,7 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    pub(super) fn new(current: Arc<Generation>, range: Option<HashRange>) -> Self {
+    pub(super) fn new(current: Arc<Generation>, range: Option<HashRange>, now: Instant) -> Self {
         Self {
             machine: Generations::new(current.number, current.lanes()),
             range,
@@ -56,7 +55,7 @@ impl Passing {
             retired: 0,
             is_relaning: false,
             pauses: Vec::new(),
-            began: clock::now(),
+            began: now,
         }
     }
 
@@ -106,7 +105,6 @@ impl Shell {
                 number,
                 origin: format!("{}/{number}", self.shard),
                 permit: self.lease.permit(),
-                orders: self.lease.orders(),
                 work,
                 out: self.inputs.clone(),
                 instances: (0..steps).map(|_| None).collect(),
@@ -119,8 +117,9 @@ impl Shell {
 
     /// The pipeline has a newer generation.
     pub(super) fn want_newest(&mut self) -> Over {
-        let newest = Arc::clone(&self.newer.borrow_and_update());
+        let newest = self.shared.newest();
         let (number, lanes) = (newest.number, newest.lanes());
+        self.heard_of = number;
         self.passing.known.insert(number, newest);
         self.pass(GenerationEvent::Wanted { number, lanes })
     }
@@ -157,7 +156,7 @@ impl Shell {
         let Some(next) = self.passing.next.clone() else {
             return Over::No;
         };
-        let pause = clock::now().since(self.passing.began);
+        let pause = self.shared.clock.now().since(self.passing.began);
         self.passing.pauses = vec![pause; next.lanes().into()];
         self.passing.is_relaning = true;
         self.pass(GenerationEvent::Relaned)
@@ -211,7 +210,7 @@ impl Shell {
         let Some(next) = passing.known.get(&number).cloned() else {
             return Over::No;
         };
-        passing.began = clock::now();
+        passing.began = self.shared.clock.now();
         let settings = passing
             .current
             .consumer_settings(passing.range)

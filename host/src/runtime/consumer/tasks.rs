@@ -1,11 +1,9 @@
 //! What a consumer's shell has done on the side: making deliveries durable, and writing dead letters.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shardwright_core::{DeadMessage, Entropy, ShardId, Slot};
 
-use super::super::delivery::seeded;
 use super::super::generation::Generation;
 use super::super::shared::Shared;
 use super::{AfterSync, Input, Shell};
@@ -52,7 +50,7 @@ impl Shell {
             .map(|message| letter(&shared, &failed_in, &self.shard, message))
             .collect();
         self.spawn(async move {
-            let mut entropy = seeded();
+            let mut entropy = shared.clock.entropy();
             let mut failures = 0;
             loop {
                 let target = Arc::clone(&shared.newest().parts.dead_letters);
@@ -69,7 +67,7 @@ impl Shell {
 }
 
 async fn sync_all(shared: &Shared, sinks: &[Arc<dyn Sink>]) {
-    let mut entropy = seeded();
+    let mut entropy = shared.clock.entropy();
     for sink in sinks {
         let mut failures = 0;
         while let Err(error) = sink.sync().await {
@@ -89,7 +87,7 @@ async fn wait_after(
 ) {
     tracing::warn!(pipeline = shared.name(), failures, %error, "{what}; trying again");
     let pause = shared.newest().retry.pause(failures, entropy.draw() as u64);
-    tokio::time::sleep(pause).await;
+    shared.clock.sleep(pause).await;
 }
 
 fn letter(
@@ -100,9 +98,6 @@ fn letter(
 ) -> DeadLetter {
     let step = message.cause.step;
     let plugin = step.and_then(|step| generation.parts.plugins.get(step));
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
     let name = |plugin: &Description| {
         format!("{} {}", plugin.name, plugin.version)
             .trim_end()
@@ -126,6 +121,6 @@ fn letter(
         error: message.cause.kind,
         reason: message.cause.reason,
         attempts: message.attempts,
-        at_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        at_ms: shared.clock.unix_ms(),
     }
 }

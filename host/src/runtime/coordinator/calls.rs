@@ -8,11 +8,11 @@ use shardwright_core::{
     RowAfter, ShardId, ShardListing, Tenure, Trouble, TroubleKind, WorkerId, WriteFailure,
 };
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::limits::{LEASE_WRITE_DIVISOR, LISTING_TIMEOUT};
 use crate::ports::{
-    CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError, PortError, PortFuture, StreamSource,
+    Clock, CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError, PortError, PortFuture,
+    StreamSource,
 };
 
 /// Makes calls on tasks of their own.
@@ -20,7 +20,15 @@ pub(super) struct Calls {
     table: Arc<dyn LeaseTable>,
     source: Arc<dyn StreamSource>,
     worker: WorkerId,
-    write_max: Duration,
+    listing: Limit,
+    write: Limit,
+}
+
+/// How long a call may take.
+#[derive(Clone)]
+struct Limit {
+    max: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Calls {
@@ -29,12 +37,20 @@ impl Calls {
         source: Arc<dyn StreamSource>,
         worker: WorkerId,
         failover: Duration,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             table,
             source,
             worker,
-            write_max: failover / LEASE_WRITE_DIVISOR,
+            listing: Limit {
+                max: LISTING_TIMEOUT,
+                clock: Arc::clone(&clock),
+            },
+            write: Limit {
+                max: failover / LEASE_WRITE_DIVISOR,
+                clock,
+            },
         }
     }
 
@@ -49,29 +65,30 @@ impl Calls {
                 });
             }
             CoordinatorEffect::List => {
-                answers.spawn(async move {
-                    CoordinatorEvent::Listed(within(LISTING_TIMEOUT, table.list()).await)
-                });
+                let limit = self.listing.clone();
+                answers
+                    .spawn(async move { CoordinatorEvent::Listed(limit.on(table.list()).await) });
             }
             CoordinatorEffect::ListShards(which) => {
-                answers.spawn(list_shards(Arc::clone(&self.source), which));
+                let source = Arc::clone(&self.source);
+                answers.spawn(list_shards(source, which, self.listing.clone()));
             }
             CoordinatorEffect::Create(lease) => {
-                answers.spawn(create(table, lease, self.write_max));
+                answers.spawn(create(table, lease, self.write.clone()));
             }
             CoordinatorEffect::Take { seen, incarnation } => {
                 let worker = self.worker.clone();
-                answers.spawn(take(table, seen, worker, incarnation, self.write_max));
+                answers.spawn(take(table, seen, worker, incarnation, self.write.clone()));
             }
             CoordinatorEffect::Write(write) => {
-                answers.spawn(fenced_write(table, write, self.write_max));
+                answers.spawn(fenced_write(table, write, self.write.clone()));
             }
             CoordinatorEffect::Announce { seen } => {
                 let worker = self.worker.clone();
-                answers.spawn(announce(table, seen, worker, self.write_max));
+                answers.spawn(announce(table, seen, worker, self.write.clone()));
             }
             CoordinatorEffect::Delete(shard) => {
-                answers.spawn(delete(table, shard, self.write_max));
+                answers.spawn(delete(table, shard, self.write.clone()));
             }
             CoordinatorEffect::StartConsumer(_)
             | CoordinatorEffect::DispatchUntil { .. }
@@ -85,13 +102,17 @@ impl Calls {
     }
 }
 
-async fn list_shards(source: Arc<dyn StreamSource>, which: ShardListing) -> CoordinatorEvent {
-    let outcome = within(LISTING_TIMEOUT, source.list_shards(which)).await;
+async fn list_shards(
+    source: Arc<dyn StreamSource>,
+    which: ShardListing,
+    limit: Limit,
+) -> CoordinatorEvent {
+    let outcome = limit.on(source.list_shards(which)).await;
     CoordinatorEvent::ShardsListed { which, outcome }
 }
 
-async fn create(table: Arc<dyn LeaseTable>, lease: NewLease, max: Duration) -> CoordinatorEvent {
-    let outcome = within(max, table.create(&lease)).await;
+async fn create(table: Arc<dyn LeaseTable>, lease: NewLease, limit: Limit) -> CoordinatorEvent {
+    let outcome = limit.on(table.create(&lease)).await;
     CoordinatorEvent::Created {
         shard: lease.shard,
         outcome: outcome.map(|outcome| outcome == CreateOutcome::Created),
@@ -102,17 +123,17 @@ async fn announce(
     table: Arc<dyn LeaseTable>,
     seen: Lease,
     worker: WorkerId,
-    max: Duration,
+    limit: Limit,
 ) -> CoordinatorEvent {
-    let outcome = within(max, table.announce(&seen, &worker)).await;
+    let outcome = limit.on(table.announce(&seen, &worker)).await;
     CoordinatorEvent::Announced {
         shard: seen.shard,
         outcome,
     }
 }
 
-async fn delete(table: Arc<dyn LeaseTable>, shard: ShardId, max: Duration) -> CoordinatorEvent {
-    let outcome = within(max, table.delete(&shard)).await;
+async fn delete(table: Arc<dyn LeaseTable>, shard: ShardId, limit: Limit) -> CoordinatorEvent {
+    let outcome = limit.on(table.delete(&shard)).await;
     CoordinatorEvent::Deleted { shard, outcome }
 }
 
@@ -121,9 +142,11 @@ async fn take(
     seen: Lease,
     worker: WorkerId,
     incarnation: Incarnation,
-    max: Duration,
+    limit: Limit,
 ) -> CoordinatorEvent {
-    let outcome = answer_within(max, table.take(&seen, &worker, incarnation)).await;
+    let outcome = limit
+        .on_write(table.take(&seen, &worker, incarnation))
+        .await;
     CoordinatorEvent::Taken {
         tenure: Tenure {
             shard: seen.shard,
@@ -136,49 +159,50 @@ async fn take(
 async fn fenced_write(
     table: Arc<dyn LeaseTable>,
     write: FencedWrite,
-    max: Duration,
+    limit: Limit,
 ) -> CoordinatorEvent {
     let held = &write.held;
-    let outcome = match &write.change {
-        LeaseChange::Renew => answer_within(max, table.renew(held)).await,
-        LeaseChange::Checkpoint { to, children } => {
-            answer_within(max, table.checkpoint(held, to, children)).await
-        }
-        LeaseChange::Release { to } => answer_within(max, table.release(held, to.as_ref()))
-            .await
-            .map(|()| RowAfter {
-                counter: held.counter + 1,
-                successor: to.clone(),
-            }),
-    };
+    let outcome =
+        match &write.change {
+            LeaseChange::Renew => limit.on_write(table.renew(held)).await,
+            LeaseChange::Checkpoint { to, children } => {
+                limit.on_write(table.checkpoint(held, to, children)).await
+            }
+            LeaseChange::Release { to } => limit
+                .on_write(table.release(held, to.as_ref()))
+                .await
+                .map(|()| RowAfter {
+                    counter: held.counter + 1,
+                    successor: to.clone(),
+                }),
+        };
     CoordinatorEvent::Written {
         tenure: held.tenure(),
         outcome,
     }
 }
 
-/// A fenced write that takes too long may have happened or not; the machine tries the same one again.
-async fn answer_within<T>(
-    max: Duration,
-    call: PortFuture<'_, Result<T, LeaseWriteError>>,
-) -> Result<T, WriteFailure> {
-    match timeout(max, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(LeaseWriteError::Lost { owner, counter, .. })) => {
-            Err(WriteFailure::Lost { owner, counter })
+impl Limit {
+    /// A fenced write that takes too long may have happened or not; the machine tries the same one again.
+    async fn on_write<T>(
+        &self,
+        call: PortFuture<'_, Result<T, LeaseWriteError>>,
+    ) -> Result<T, WriteFailure> {
+        match self.clock.within(self.max, call).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(LeaseWriteError::Lost { owner, counter, .. })) => {
+                Err(WriteFailure::Lost { owner, counter })
+            }
+            Some(Err(LeaseWriteError::Port(error))) => Err(WriteFailure::Trouble(trouble(error))),
+            None => Err(WriteFailure::Trouble(unanswered(self.max))),
         }
-        Ok(Err(LeaseWriteError::Port(error))) => Err(WriteFailure::Trouble(trouble(error))),
-        Err(_elapsed) => Err(WriteFailure::Trouble(unanswered(max))),
     }
-}
 
-async fn within<T>(
-    max: Duration,
-    call: PortFuture<'_, Result<T, PortError>>,
-) -> Result<T, Trouble> {
-    match timeout(max, call).await {
-        Ok(outcome) => outcome.map_err(trouble),
-        Err(_elapsed) => Err(unanswered(max)),
+    async fn on<T>(&self, call: PortFuture<'_, Result<T, PortError>>) -> Result<T, Trouble> {
+        match self.clock.within(self.max, call).await {
+            Some(outcome) => outcome.map_err(trouble),
+            None => Err(unanswered(self.max)),
+        }
     }
 }
 

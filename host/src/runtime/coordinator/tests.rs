@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use std::time::Duration;
 
 use super::*;
+use crate::adapters::SystemClock;
 use crate::ports::{
     CreateOutcome, ErrorKind, LeaseWriteError, PortError, PortFuture, ReadAnswer, ShardIterator,
     StreamSummary,
@@ -249,8 +250,9 @@ impl Worker {
         };
         let table: Arc<dyn LeaseTable> = Arc::<MemoryTable>::clone(table);
         let starter = Box::new(ToTest(starts));
+        let clock = Arc::new(SystemClock);
         let (coordinator, handle) =
-            LeaseCoordinator::new(settings, table, Arc::new(OneShard), starter);
+            LeaseCoordinator::new(settings, table, Arc::new(OneShard), clock, starter);
         Self {
             handle,
             started,

@@ -9,6 +9,7 @@ use shardwright_core::FlushReason;
 use shardwright_core::pipeline::Pipeline;
 
 use super::*;
+use crate::adapters::SystemClock;
 use crate::config;
 use crate::ports::{PreparedPlugin, Sink};
 use crate::runtime::coordinator::tests::MemoryTable;
@@ -80,6 +81,7 @@ impl Scene {
             generation: first,
             io: here.clone(),
             guests: here,
+            clock: Arc::new(SystemClock),
         };
         let leases: Arc<dyn LeaseTable> = Arc::<MemoryTable>::clone(&table);
         Self {
