@@ -7,7 +7,7 @@ use crate::stream::Stream;
 use crate::table::Table;
 
 /// An invariant and what broke it.
-pub(crate) type Broken = (&'static str, String);
+pub type Broken = (&'static str, String);
 
 fn broken(invariant: &'static str, what: String) -> Result<(), Broken> {
     Err((invariant, what))
@@ -21,7 +21,7 @@ impl Ledger {
     }
 
     /// OR-1, SH-1 and the span, as a batch begins.
-    pub(crate) fn check_begin(
+    pub fn check_begin(
         &mut self,
         stream: &Stream,
         life: usize,
@@ -64,7 +64,7 @@ impl Ledger {
     }
 
     /// SH-1, as a consumer starts: its parents are at their end, or have no lease.
-    pub(crate) fn check_start(stream: &Stream, table: &Table, shard: usize) -> Result<(), Broken> {
+    pub fn check_start(stream: &Stream, table: &Table, shard: usize) -> Result<(), Broken> {
         let shard = stream.shard(shard);
         match shard.parents.iter().find(|parent| !table.is_done(parent)) {
             Some(parent) => broken(
@@ -76,7 +76,7 @@ impl Ledger {
     }
 
     /// SH-1: nothing of a child runs before all of its parents are done.
-    pub(crate) fn check_parents(&mut self, stream: &Stream, shard: usize) -> Result<(), Broken> {
+    pub fn check_parents(&mut self, stream: &Stream, shard: usize) -> Result<(), Broken> {
         let shard = stream.shard(shard);
         for parent in &shard.parents {
             let left = stream.index(parent).and_then(|index| self.first_due(index));
@@ -96,7 +96,7 @@ impl Ledger {
 
     /// The first record of a shard that somebody still has to do. A shard that never had a lease has none: the start
     /// that was asked for lies behind it, or retention took it.
-    pub(crate) fn first_due(&mut self, shard: usize) -> Option<u32> {
+    pub fn first_due(&mut self, shard: usize) -> Option<u32> {
         if !self.shard(shard).was_leased {
             return None;
         }
@@ -212,7 +212,7 @@ impl Ledger {
     }
 
     /// BP-1: what a process holds in all its shards.
-    pub(crate) fn check_bytes(&self, process: usize, bound: u64) -> Result<(), Broken> {
+    pub fn check_bytes(&self, process: usize, bound: u64) -> Result<(), Broken> {
         let mut held = 0;
         for life in self
             .lives
@@ -279,7 +279,7 @@ impl Ledger {
     }
 
     /// CP-1, CP-2 and CP-3, as a consumer asks for a checkpoint.
-    pub(crate) fn check_store(
+    pub fn check_store(
         &mut self,
         stream: &Stream,
         life: usize,
@@ -307,7 +307,7 @@ impl Ledger {
     }
 
     /// SH-2, as a consumer says that its shard has ended.
-    pub(crate) fn check_end(
+    pub fn check_end(
         &mut self,
         stream: &Stream,
         life: usize,
@@ -333,7 +333,7 @@ impl Ledger {
     }
 
     /// The rules of the table, as a write of a process is carried out: the row before, and after.
-    pub(crate) fn check_write(
+    pub fn check_write(
         &mut self,
         stream: &Stream,
         table: &Table,
@@ -428,7 +428,7 @@ impl Ledger {
     }
 
     /// LE-2: of the processes that think a counter theirs, one is right.
-    pub(crate) fn check_author(&mut self, process: usize, row: &Lease) -> Result<(), Broken> {
+    pub fn check_author(&mut self, process: usize, row: &Lease) -> Result<(), Broken> {
         let key = (row.shard.clone(), row.counter);
         let author = *self.writers.entry(key).or_insert(process);
         if author != process {

@@ -4,10 +4,11 @@ use shardwright_core::Instant;
 
 /// A process's monotonic clock: it began somewhere, and runs a little faster or slower than the world's.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    pub(crate) origin: u64,
+pub struct Clock {
+    /// Nanoseconds that it shows at the world's beginning.
+    pub origin: u64,
     /// Parts per million above the world's speed.
-    pub(crate) drift: i64,
+    pub drift: i64,
 }
 
 const MILLION: u128 = 1_000_000;
@@ -18,13 +19,13 @@ impl Clock {
     }
 
     /// What it shows when the world's clock shows `real`.
-    pub(crate) fn at(self, real: u64) -> Instant {
+    pub fn at(self, real: u64) -> Instant {
         let shown = u128::from(real) * self.speed() / MILLION;
         Instant::from_nanos(self.origin + shown as u64)
     }
 
     /// The first moment of the world at which it shows `local` or later.
-    pub(crate) fn real(self, local: Instant) -> u64 {
+    pub fn real(self, local: Instant) -> u64 {
         let shown = u128::from(local.as_nanos().saturating_sub(self.origin));
         (shown * MILLION).div_ceil(self.speed()) as u64
     }

@@ -1,29 +1,14 @@
 //! Plugins that do whatever a plugin may do.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use shardwright_core::pipeline::{
-    Batch, DeadLetterTarget, Endpoint, FileTarget, Flow, Handling, KinesisSource, Leases,
-    LineFormat, OnFailure, OutputName, Pace, Pipeline, Place, PluginRef, Poll, Retry, Route, Sink,
-    SinkName, Step, StepLimits,
-};
-use shardwright_core::{
-    Failure, Hold, InitialPosition, OutsideRange, Release, Reply, Routes, SOURCE_CALL,
-};
+use shardwright_core::{Failure, Hold, Release, Reply, SOURCE_CALL};
 
 use crate::faults::Fault;
 use crate::ledger::Said;
-use crate::plan::Settings;
+use crate::pipeline::TIME_LIMIT;
 use crate::world::Turn;
 use crate::world::World;
-
-/// A guest's own time.
-const TIME_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long a plugin may hold a message: short, so that some do for too long.
-pub(crate) const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// What came of a call.
 #[expect(
@@ -39,89 +24,6 @@ pub(crate) enum Answered {
 pub(crate) fn emission_of(data: &[u8]) -> u32 {
     let text = std::str::from_utf8(data).unwrap_or_default();
     text.parse().unwrap_or(u32::MAX)
-}
-
-/// Steps one after the other. Each has an output `side` to the last sink, and the last step's default goes to the first.
-pub(crate) fn routes(settings: &Settings) -> Routes {
-    let sink = |number: u32| SinkName::from(&*format!("sink-{number}"));
-    let step = |index: usize| {
-        let is_last = index + 1 == settings.steps;
-        let default = if is_last {
-            Route::Sink(sink(0))
-        } else {
-            Route::NextStep
-        };
-        Step {
-            plugin: PluginRef::Builtin("simulated".into()),
-            config: "{}".into(),
-            limits: StepLimits {
-                memory: 0,
-                time: TIME_LIMIT,
-                wait: TIME_LIMIT,
-            },
-            outputs: BTreeMap::from([
-                (OutputName::from("default"), default),
-                (
-                    OutputName::from("side"),
-                    Route::Sink(sink(settings.sinks - 1)),
-                ),
-            ]),
-        }
-    };
-    let sinks = (0..settings.sinks).map(|number| {
-        let target = FileTarget::File(PathBuf::new());
-        let format = LineFormat::Text;
-        (sink(number), Sink::File { target, format })
-    });
-    let place = Place {
-        region: None,
-        endpoint: Endpoint::Aws,
-    };
-    Routes::new(&Pipeline {
-        name: "simulated".into(),
-        tenant: None,
-        source: KinesisSource {
-            stream: "simulated".into(),
-            place: place.clone(),
-            start: InitialPosition::TrimHorizon,
-            poll: Poll {
-                interval: settings.poll,
-                max_records: settings.records_max,
-                pace: Pace::Service,
-            },
-            deaggregate: Some(OutsideRange::Keep),
-            leases: Leases {
-                table: "simulated".into(),
-                place,
-                failover: settings.failover,
-                max_leases: None,
-            },
-        },
-        flow: Flow {
-            lanes: settings.lanes,
-            in_flight_records: settings.in_flight,
-            in_flight_bytes: settings.in_flight_bytes,
-            span: settings.span,
-            hold: HOLD_MAX,
-            batch: Batch {
-                records: settings.batch as u32,
-                bytes: settings.answer,
-                wait: settings.batch_wait,
-            },
-        },
-        handling: Handling::Steps((0..settings.steps).map(step).collect()),
-        sinks: sinks.collect(),
-        on_failure: OnFailure {
-            retry: Retry {
-                attempts: settings.attempts,
-                backoff_min: Duration::ZERO,
-                backoff_max: Duration::ZERO,
-                max_age: Duration::ZERO,
-            },
-            dead_letter: DeadLetterTarget::DataDirectory,
-        },
-        checkpoint_every: settings.checkpoint_every,
-    })
 }
 
 fn failure(is_final: bool) -> Failure {

@@ -8,11 +8,12 @@ use crate::stream::Stream;
 
 /// A user record, by its number in the world.
 #[derive(Clone, Debug)]
-pub(crate) struct UserRecord {
+pub struct UserRecord {
     pub(crate) entry: u32,
-    pub(crate) shard: usize,
+    /// Its shard's place in the stream.
+    pub shard: usize,
     /// Its place among the user records of its shard.
-    pub(crate) index: usize,
+    pub index: usize,
     pub(crate) key: u64,
     /// Some handler has had it.
     pub(crate) is_tried: bool,
@@ -55,8 +56,9 @@ pub(crate) struct KeyTruth {
     pub(crate) tried: usize,
 }
 
+/// What is true of a shard.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ShardTruth {
+pub struct ShardTruth {
     pub(crate) records: Vec<u32>,
     pub(crate) entries: Vec<u32>,
     pub(crate) keys: BTreeMap<u64, KeyTruth>,
@@ -64,36 +66,45 @@ pub(crate) struct ShardTruth {
     pub(crate) done: usize,
     /// The highest checkpoint that was ever stored.
     pub(crate) highest: Option<Checkpoint>,
-    pub(crate) was_leased: bool,
+    /// A row was made for it.
+    pub was_leased: bool,
 }
 
 /// How a user record stands in one life of a consumer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub enum Mark {
+    /// It was not read.
     #[default]
     Unseen,
+    /// It was read.
     Read,
+    /// A handler has it.
     Running,
     /// It ran, and is to run again.
     Waiting,
+    /// A handler holds it.
     Held,
     /// It was held, and is to run again: later ones of its key may have gone ahead.
     HeldAgain,
     /// It is to be a dead letter.
     Rejected,
+    /// It is done.
     Done,
 }
 
 /// One consumer from its start to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Life {
-    pub(crate) process: usize,
-    pub(crate) tenure: Tenure,
-    pub(crate) shard: usize,
+pub struct Life {
+    /// Whose it is.
+    pub process: usize,
+    /// The lease that it has.
+    pub tenure: Tenure,
+    /// Its shard's place in the stream.
+    pub shard: usize,
     /// User records of the shard that were done before.
     pub(crate) start: usize,
     /// Where its checkpoints have led, the start included.
-    pub(crate) chain: Vec<Checkpoint>,
+    pub chain: Vec<Checkpoint>,
     pub(crate) marks: Vec<Mark>,
     /// The newest try of each record, by place as the marks are.
     tries: Vec<u32>,
@@ -106,12 +117,15 @@ pub(crate) struct Life {
     pub(crate) newest: usize,
     pub(crate) has_run: bool,
     pub(crate) has_ended: bool,
-    pub(crate) is_draining: bool,
-    pub(crate) is_over: bool,
+    /// It takes nothing new.
+    pub is_draining: bool,
+    /// It has ended.
+    pub is_over: bool,
 }
 
 impl Life {
-    pub(crate) fn new(
+    /// A consumer that begins with so many user records of its shard done.
+    pub fn new(
         process: usize,
         tenure: Tenure,
         shard: usize,
@@ -145,7 +159,8 @@ impl Life {
         self.tries.get_mut(at)
     }
 
-    pub(crate) fn mark(&self, index: usize) -> Mark {
+    /// How the record at a place of the shard stands.
+    pub fn mark(&self, index: usize) -> Mark {
         let at = index.checked_sub(self.start);
         at.and_then(|at| self.marks.get(at).copied())
             .unwrap_or_default()
@@ -164,9 +179,12 @@ impl Life {
 
 /// What a handler said of a message or emission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub enum Said {
+    /// It is done, once what it led to is delivered.
     Ack,
+    /// It is held.
     Hold,
+    /// It cannot be done.
     Reject,
     /// It is to be tried again, or counts for nothing.
     Again,
@@ -186,14 +204,16 @@ struct Node {
 
 /// All that is true.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    pub(crate) records: Vec<UserRecord>,
+pub struct Ledger {
+    /// Every user record, by its number.
+    pub records: Vec<UserRecord>,
     pub(crate) entries: Vec<EntryTruth>,
     pub(crate) shards: Vec<ShardTruth>,
-    pub(crate) lives: Vec<Life>,
+    /// Every consumer that was started, in order.
+    pub lives: Vec<Life>,
     nodes: Vec<Node>,
     /// Which process's write made a row's counter what it is, and what that write was answered.
-    pub(crate) writers: BTreeMap<(ShardId, u64), usize>,
+    pub writers: BTreeMap<(ShardId, u64), usize>,
 }
 
 impl Ledger {
@@ -237,7 +257,8 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn shard(&mut self, shard: usize) -> &mut ShardTruth {
+    /// What is true of a shard, by its place in the stream.
+    pub fn shard(&mut self, shard: usize) -> &mut ShardTruth {
         if self.shards.len() <= shard {
             self.shards.resize_with(shard + 1, ShardTruth::default);
         }
@@ -245,7 +266,7 @@ impl Ledger {
     }
 
     /// The number of the user record at a place, if there is one.
-    pub(crate) fn record_at(&self, stream: &Stream, position: &Position) -> Option<u32> {
+    pub fn record_at(&self, stream: &Stream, position: &Position) -> Option<u32> {
         let entry = stream.entry_of(&position.sequence);
         let entry = self.entries.get(usize::try_from(entry).ok()?)?;
         let sub = u32::try_from(position.sub_sequence).ok()?;
@@ -253,7 +274,7 @@ impl Ledger {
     }
 
     /// How many user records of a shard lie up to a checkpoint.
-    pub(crate) fn up_to(&self, stream: &Stream, shard: usize, checkpoint: &Checkpoint) -> usize {
+    pub fn up_to(&self, stream: &Stream, shard: usize, checkpoint: &Checkpoint) -> usize {
         let records = self
             .shards
             .get(shard)
@@ -282,7 +303,7 @@ impl Ledger {
     }
 
     /// The first record of a shard that is not settled.
-    pub(crate) fn first_unsettled(&mut self, shard: usize) -> Option<u32> {
+    pub fn first_unsettled(&mut self, shard: usize) -> Option<u32> {
         let mut done = self.shard(shard).done;
         let found = loop {
             match self.shards[shard].records.get(done) {
@@ -295,7 +316,7 @@ impl Ledger {
     }
 
     /// Records before an iterator that began with what comes next are nobody's.
-    pub(crate) fn skip_before(&mut self, shard: usize, entries: usize) {
+    pub fn skip_before(&mut self, shard: usize, entries: usize) {
         let truth = self.shard(shard);
         let skipped: Vec<u32> = truth.entries.iter().take(entries).copied().collect();
         for entry in skipped {
@@ -338,7 +359,7 @@ impl Ledger {
     // === what comes of a message ===
 
     /// A message of the stream in a handler's hands: the newest try of it in this life.
-    pub(crate) fn message(&mut self, life: usize, record: u32) -> u32 {
+    pub fn message(&mut self, life: usize, record: u32) -> u32 {
         let node = self.node(Vec::new(), Some((life, record)));
         let index = self.records[record as usize].index;
         if let Some(newest) = self.lives[life].newest_try(index) {
@@ -348,7 +369,7 @@ impl Ledger {
     }
 
     /// An emission for which these stand.
-    pub(crate) fn emission(&mut self, parents: Vec<u32>) -> u32 {
+    pub fn emission(&mut self, parents: Vec<u32>) -> u32 {
         for parent in &parents {
             self.nodes[*parent as usize].open += 1;
         }
@@ -367,12 +388,13 @@ impl Ledger {
     }
 
     /// The key of a message that is one of the stream.
-    pub(crate) fn root_key(&self, node: u32) -> Option<u64> {
+    pub fn root_key(&self, node: u32) -> Option<u64> {
         let (_, record) = self.nodes.get(node as usize)?.root?;
         Some(self.records[record as usize].key)
     }
 
-    pub(crate) fn is_poison(&self, node: u32) -> bool {
+    /// Whether it is a message of the stream that traps every handler.
+    pub fn is_poison(&self, node: u32) -> bool {
         let root = self.nodes.get(node as usize).and_then(|node| node.root);
         root.is_some_and(|(_, record)| self.records[record as usize].is_poison)
     }
@@ -400,7 +422,7 @@ impl Ledger {
     }
 
     /// A handler's word, now that it has come; for an emission, a sink's ack. Of an older try it counts for nothing.
-    pub(crate) fn say(&mut self, node: u32, said: Said) {
+    pub fn say(&mut self, node: u32, said: Said) {
         let sources = self.sources(node);
         if sources.is_empty() {
             return;
@@ -446,7 +468,7 @@ impl Ledger {
     }
 
     /// A record is to be a dead letter.
-    pub(crate) fn give_up(&mut self, life: usize, record: u32) {
+    pub fn give_up(&mut self, life: usize, record: u32) {
         self.decide(life, record, Mark::Rejected);
     }
 
@@ -461,7 +483,7 @@ impl Ledger {
     }
 
     /// A record is done in a life.
-    pub(crate) fn done(&mut self, life: usize, record: u32) {
+    pub fn done(&mut self, life: usize, record: u32) {
         self.records[record as usize].is_done = true;
         self.decide(life, record, Mark::Done);
     }

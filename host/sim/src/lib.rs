@@ -15,8 +15,11 @@ mod dice;
 mod faults;
 mod handler;
 mod ledger;
+mod outside;
+mod pipeline;
 mod plan;
 mod process;
+mod progress;
 mod shrink;
 mod stream;
 mod table;
@@ -28,9 +31,14 @@ pub use faults::{Fault, Odds};
 #[cfg(feature = "mutants")]
 pub use shardwright_core::{Mutant, with_mutant};
 
+pub use checks::Broken;
+pub use clock::Clock;
+pub use ledger::{Ledger, Life, Mark, Said, ShardTruth, UserRecord};
+pub use outside::Outside;
+pub use pipeline::{EPOCH_MS, HOLD_MAX, TIME_LIMIT, pipeline};
 pub use plan::{Operation, Plan, Settings, Target};
 pub use shrink::shrink;
 pub use stream::{Answer, Cursor, Stream, StreamError};
 pub use table::Table;
-pub use trace::{Report, Violation};
-pub use world::simulate;
+pub use trace::{Report, Trace, Violation};
+pub use world::{CALM_MAX, simulate};

@@ -44,16 +44,20 @@ pub struct Report {
 
 /// Collects it.
 #[derive(Debug, Default)]
-pub(crate) struct Trace {
+pub struct Trace {
     hash: u64,
-    pub(crate) events: u64,
+    /// How much has happened.
+    pub events: u64,
     is_told: bool,
-    pub(crate) lines: Vec<String>,
-    pub(crate) violation: Option<Violation>,
+    /// One line an event, if they were asked for.
+    pub lines: Vec<String>,
+    /// The first invariant that did not hold.
+    pub violation: Option<Violation>,
 }
 
 impl Trace {
-    pub(crate) fn new(is_told: bool) -> Self {
+    /// Nothing has happened.
+    pub fn new(is_told: bool) -> Self {
         Self {
             is_told,
             ..Self::default()
@@ -61,24 +65,27 @@ impl Trace {
     }
 
     /// Whatever differs here makes two histories differ.
-    pub(crate) fn mix(&mut self, fact: u64) {
+    pub fn mix(&mut self, fact: u64) {
         self.hash = (self.hash ^ fact)
             .rotate_left(23)
             .wrapping_mul(0x9fb2_1c65_1e98_df25);
     }
 
-    pub(crate) fn hash(&self) -> u64 {
+    /// A hash of all that was mixed in.
+    pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    pub(crate) fn tell(&mut self, now: u64, line: impl FnOnce() -> String) {
+    /// Tells of an event, if that was asked for.
+    pub fn tell(&mut self, now: u64, line: impl FnOnce() -> String) {
         if self.is_told {
             let seconds = Duration::from_nanos(now).as_secs_f64();
             self.lines.push(format!("{seconds:9.4}  {}", line()));
         }
     }
 
-    pub(crate) fn violate(&mut self, now: u64, invariant: &'static str, what: String) {
+    /// An invariant does not hold. Only the first one counts.
+    pub fn violate(&mut self, now: u64, invariant: &'static str, what: String) {
         self.violation.get_or_insert(Violation {
             invariant,
             what,

@@ -17,9 +17,9 @@ use shardwright_core::{CoordinatorEvent, Incarnation, Routes, ShardListing};
 use crate::checks::Broken;
 use crate::dice::Dice;
 use crate::faults::Fault;
-use crate::handler::routes;
 use crate::ledger::Ledger;
-use crate::plan::{Operation, Plan, Start};
+use crate::pipeline::{EPOCH_MS, pipeline};
+use crate::plan::{Operation, Plan};
 use crate::process::{Input, Process};
 use crate::stream::Stream;
 use crate::table::Table;
@@ -27,13 +27,10 @@ use crate::trace::{Report, Trace};
 use calls::TableCall;
 pub(crate) use lane::Turn;
 
-/// Wall clock at the world's beginning.
-const EPOCH_MS: i64 = 1_800_000_000_000;
-
 /// Once faults have stopped, everything is done within this. A worker whose start goes wrong waits up to 10 s between
 /// tries, rows are listed every 20 s with the longest lease, shards every minute; each generation of shards, of which
 /// there are a handful, may wait for one of either.
-const CALM_MAX: Duration = Duration::from_secs(400);
+pub const CALM_MAX: Duration = Duration::from_secs(400);
 
 /// More events than this at one moment are a loop without end.
 const EVENTS_AT_ONCE_MAX: u32 = 20_000;
@@ -176,7 +173,7 @@ impl<'a> World<'a> {
             table: Table::default(),
             processes: Vec::new(),
             ledger: Ledger::default(),
-            routes: Rc::new(routes(settings)),
+            routes: Rc::new(Routes::new(&pipeline(settings))),
             trace: Trace::new(is_told),
             stolen: Vec::new(),
             is_over: false,
@@ -308,7 +305,7 @@ impl<'a> World<'a> {
 
     /// DL-1 and LV-1: after faults have stopped everything is done, and the table says so, within a bounded time.
     fn look(&mut self) {
-        let left = self.what_is_left();
+        let left = self.ledger.what_is_left(&self.stream, &self.table);
         match left {
             None => {
                 self.tell(|| "everything is done".to_owned());
@@ -325,62 +322,12 @@ impl<'a> World<'a> {
         }
     }
 
-    fn what_is_left(&mut self) -> Option<Broken> {
-        let shards = self.stream.shards().count();
-        for index in 0..shards {
-            let id = self.stream.shard(index).id.clone();
-            let is_open = self.stream.closed_at(index).is_none();
-            let Some(row) = self.table.row(&id) else {
-                if is_open {
-                    return Some(("LV-1", format!("{id} is open and has no lease")));
-                }
-                continue;
-            };
-            let checkpoint = row.checkpoint.clone();
-            if !is_open && checkpoint != shardwright_core::Checkpoint::ShardEnd {
-                return Some((
-                    "LV-1",
-                    format!("{id} is closed and its lease is at {checkpoint}"),
-                ));
-            }
-            let stored = self.ledger.up_to(&self.stream, index, &checkpoint);
-            let truth = self.ledger.shard(index);
-            let unstored = truth.records[stored.min(truth.records.len())..].to_vec();
-            let is_due = |record: &&u32| {
-                let known = &self.ledger.records[**record as usize];
-                !known.is_skipped && !known.is_trimmed
-            };
-            if let Some(record) = unstored.iter().find(is_due) {
-                let index = self.ledger.records[*record as usize].index;
-                return Some((
-                    "LV-1",
-                    format!("{id}[{index}] is above the checkpoint {checkpoint}"),
-                ));
-            }
-        }
-        (0..shards).find_map(|shard| {
-            let left = self.ledger.first_due(shard)?;
-            let index = self.ledger.records[left as usize].index;
-            let id = &self.stream.shard(shard).id;
-            Some(("DL-1", format!("{id}[{index}] was never done")))
-        })
-    }
-
     pub(crate) fn is_calm(&self) -> bool {
         self.is_calm
     }
 
     pub(crate) fn emissions(&self) -> u16 {
         self.plan.settings.emissions
-    }
-
-    /// The wall clock's moment that the plan's start names.
-    fn start_ms(at: u64) -> i64 {
-        EPOCH_MS + at.cast_signed()
-    }
-
-    fn is_before_start(&self) -> bool {
-        matches!(self.plan.settings.start, Start::At(at) if self.now < at * 1_000_000)
     }
 
     /// A dead process: what it asked for is carried out, and nobody hears of it.

@@ -9,7 +9,7 @@ use shardwright_core::{
 
 use super::{Event, World};
 use crate::faults::Fault;
-use crate::plan::{Start, Target};
+use crate::plan::Target;
 
 /// The host's own division of a lease's duration: after so long a fenced write counts as unanswered.
 const WRITE_DIVISOR: u32 = 4;
@@ -108,17 +108,6 @@ impl World<'_> {
         }
     }
 
-    /// Whether a shard may begin with what comes next: that was asked for, and nothing before it was followed.
-    pub(super) fn may_skip(&mut self, shard: usize) -> bool {
-        let parents = self.stream.shard(shard).parents.clone();
-        let parents = parents
-            .iter()
-            .filter_map(|parent| self.stream.index(parent));
-        let mut parents: Vec<usize> = parents.collect();
-        parents.retain(|parent| self.ledger.shard(*parent).was_leased);
-        self.plan.settings.start == Start::Latest && parents.is_empty()
-    }
-
     pub(super) fn reach_table(&mut self, call: TableCall) {
         let TableCall {
             process,
@@ -130,7 +119,11 @@ impl World<'_> {
                 let is_new = self.table.create(&lease);
                 if is_new && let Some(index) = self.stream.index(&lease.shard) {
                     self.ledger.shard(index).was_leased = true;
-                    if lease.checkpoint == Checkpoint::Latest && self.may_skip(index) {
+                    if lease.checkpoint == Checkpoint::Latest
+                        && self
+                            .ledger
+                            .may_skip(&self.stream, self.plan.settings.start, index)
+                    {
                         self.ledger.skip_before(index, usize::MAX);
                     }
                 }

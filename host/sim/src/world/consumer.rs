@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use shardwright_core::{
     BatchBounds, Checkpoint, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
-    ConsumerSettings, ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, InitialPosition,
-    LaneState, Opening, RetryPolicy, StopReason,
+    ConsumerSettings, ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, LaneState, Opening,
+    StopReason,
 };
 
 use super::{Event, World};
 use crate::faults::Fault;
-use crate::handler::HOLD_MAX;
 use crate::ledger::{Ledger, Life, Mark};
+use crate::pipeline::{HOLD_MAX, batch_bytes, initial, retry_policy};
 use crate::plan::{Settings, Start, Target};
 use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
 
@@ -24,21 +24,12 @@ const LANE_WORK_MAX: usize = 3;
 /// A shell that still finds room after so many looks goes round in a circle.
 const LOOKS_MAX: u32 = 2_000;
 
-pub(super) fn retry_policy(settings: &Settings) -> RetryPolicy {
-    RetryPolicy {
-        attempts: settings.attempts,
-        backoff_min: Duration::from_millis(100),
-        backoff_max: Duration::from_secs(2),
-        max_age: Duration::from_secs(20),
-    }
-}
-
 fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerSettings {
     ConsumerSettings {
         lanes: settings.lanes,
         batch: BatchBounds {
             records: settings.batch,
-            bytes: settings.answer / 3,
+            bytes: batch_bytes(settings),
             wait: settings.batch_wait,
         },
         retry: retry_policy(settings),
@@ -56,12 +47,7 @@ fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerS
 impl World<'_> {
     pub(super) fn start_shell(&mut self, process: usize, start: ConsumerStart) {
         let settings = &self.plan.settings;
-        let initial = match settings.start {
-            Start::TrimHorizon => InitialPosition::TrimHorizon,
-            Start::Latest => InitialPosition::Latest,
-            Start::At(at) => InitialPosition::AtTimestamp(Self::start_ms(at)),
-        };
-        let Ok(from) = start.checkpoint.start_at(initial) else {
+        let Ok(from) = start.checkpoint.start_at(initial(settings)) else {
             let what = format!("{} begins after {}", start.tenure.shard, start.checkpoint);
             return self.hold(Err(("SH-2", what)));
         };

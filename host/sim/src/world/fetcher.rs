@@ -59,7 +59,9 @@ impl World<'_> {
         let found = self.stream.iterator(self.now, &shell.shard, start);
         let cursor = found.ok().filter(|_| !is_refused);
         if let Some(cursor) = cursor.filter(|_| is_beginning)
-            && self.may_skip(cursor.shard)
+            && self
+                .ledger
+                .may_skip(&self.stream, self.plan.settings.start, cursor.shard)
         {
             self.ledger.skip_before(cursor.shard, cursor.next);
         }
@@ -200,18 +202,14 @@ impl World<'_> {
         let Some(first) = answer.records.first() else {
             return;
         };
-        let number = self.stream.entry_of(&first.sequence) as u32;
-        let shard = self.ledger.lives[life].shard;
-        let place = self.ledger.shards[shard]
-            .entries
-            .partition_point(|entry| *entry < number);
         let count = answer.records.len();
+        let shard = self.ledger.lives[life].shard;
         self.tell(|| {
             format!(
                 "p{process} reads {count} records of s{shard} from {}",
                 first.sequence
             )
         });
-        self.ledger.read(life, place, count);
+        self.ledger.note_read(&self.stream, life, &answer.records);
     }
 }

@@ -10,11 +10,11 @@ use shardwright_core::{
     SequenceNumber,
 };
 
-use super::consumer::retry_policy;
 use super::{Event, World, nanos};
 use crate::faults::Fault;
 use crate::handler::{Answered, emission_of};
 use crate::ledger::Said;
+use crate::pipeline::retry_policy;
 use crate::plan::Target;
 use crate::process::{FlushOutcome, Input, Instance, LaneWork, RanOutcome};
 

@@ -1,0 +1,182 @@
+//! What is done to the stream from outside.
+
+use bytes::Bytes;
+use shardwright_core::{AggregateBounds, Aggregator, HashRange, OutsideRange, effective_hash};
+
+use crate::dice::Dice;
+use crate::ledger::{Ledger, PutUser};
+use crate::plan::{Settings, Start};
+use crate::stream::Stream;
+use crate::table::Table;
+use crate::trace::Trace;
+
+/// More shards than this show nothing new.
+const SHARDS_MAX: usize = 14;
+
+/// What a KPL container begins with, and no container follows.
+const BROKEN_CONTAINER: &[u8] = b"\xf3\x89\x9a\xc2 and then nothing of the kind";
+
+/// Whoever puts records and reshards, at one moment.
+#[derive(Debug)]
+pub struct Outside<'a> {
+    /// How stream and records are set up.
+    pub settings: &'a Settings,
+    /// Nanoseconds from the world's beginning.
+    pub now: u64,
+    /// The stream.
+    pub stream: &'a mut Stream,
+    /// What is true.
+    pub ledger: &'a mut Ledger,
+    /// What decides.
+    pub dice: &'a mut Dice,
+    /// Where it is told.
+    pub trace: &'a mut Trace,
+}
+
+impl Outside<'_> {
+    /// An open shard is split, or merged with its neighbour; which one, the number decides.
+    pub fn reshard(&mut self, chosen: u64, is_split: bool) {
+        let open = self.stream.open_shards();
+        if self.stream.shards().count() >= SHARDS_MAX {
+            return;
+        }
+        let Some(&shard) = open.get((chosen % open.len().max(1) as u64) as usize) else {
+            return;
+        };
+        let id = self.stream.shard(shard).id.clone();
+        let is_done = if is_split {
+            self.stream.split(self.now, shard)
+        } else {
+            self.stream.merge(self.now, shard)
+        };
+        if is_done {
+            let what = if is_split {
+                "split"
+            } else {
+                "merged with its neighbour"
+            };
+            self.trace.tell(self.now, || format!("{id} is {what}"));
+        }
+    }
+
+    /// Retention moves on to so many nanoseconds ago, over what is done only: what it takes unread is lost by nobody's
+    /// fault, and shows nothing.
+    pub fn trim(&mut self, table: &Table, age: u64) {
+        let mut horizon = self.now.saturating_sub(age);
+        for shard in 0..self.stream.shards().count() {
+            let Some(left) = self.ledger.first_unsettled(shard) else {
+                // Its last reader must find its end.
+                if !table.is_done(&self.stream.shard(shard).id)
+                    || !self.ledger.shard(shard).was_leased
+                {
+                    horizon = horizon.min(self.stream.closed_at(shard).unwrap_or(horizon));
+                }
+                continue;
+            };
+            let entry = self.ledger.records[left as usize].entry;
+            horizon = horizon.min(self.stream.arrived_at(entry));
+        }
+        self.trace.tell(self.now, || {
+            format!("retention moves on to {:.3} s", horizon as f64 / 1e9)
+        });
+        for (shard, trimmed) in self.stream.trim(horizon).into_iter().enumerate() {
+            self.ledger.trim(shard, trimmed);
+        }
+    }
+
+    /// A record is put, or a container of several; nothing, if no shard takes it.
+    pub fn put(&mut self) {
+        let key = self.dice.below(self.settings.keys);
+        let hash = hash_of(key);
+        let open = self.stream.open_shards();
+        let takes = |shard: &usize| self.stream.shard(*shard).hash_range.contains(hash);
+        let Some(shard) = open.into_iter().find(takes) else {
+            return;
+        };
+        let is_container = self.dice.strikes(self.settings.containers);
+        if !is_container {
+            let data = self.payload();
+            return self.put_entry(shard, &key_text(key), data, &[key], false);
+        }
+        if self.dice.strikes(40) {
+            let data = Bytes::from_static(BROKEN_CONTAINER);
+            return self.put_entry(shard, &key_text(key), data, &[key], false);
+        }
+        let range = self.stream.shard(shard).hash_range;
+        let mut keys = vec![key];
+        for _ in 0..self.dice.below(6) {
+            let key = self.dice.below(self.settings.keys);
+            // A container is packed for one shard; one that was packed before a reshard may hold strays.
+            if range.contains(hash_of(key)) || self.dice.strikes(100) {
+                keys.push(key);
+            }
+        }
+        let mut packer = Aggregator::new(HashRange::FULL, AggregateBounds::default());
+        for key in &keys {
+            let data = self.payload();
+            if packer.add(&key_text(*key), None, &data).is_err() {
+                return;
+            }
+        }
+        if let Some(packed) = packer.finish() {
+            let is_aggregate = packed.user_records > 1;
+            self.put_entry(shard, &packed.key, packed.data, &keys, is_aggregate);
+        }
+    }
+
+    fn payload(&mut self) -> Bytes {
+        let longest = self.settings.answer.min(2_000) / 12;
+        let number = self.ledger.records.len();
+        let filler = self.dice.below(longest) as usize;
+        Bytes::from(format!("{number}{:filler$}", ""))
+    }
+
+    fn put_entry(
+        &mut self,
+        shard: usize,
+        key: &str,
+        data: Bytes,
+        keys: &[u64],
+        is_aggregate: bool,
+    ) {
+        let range = self.stream.shard(shard).hash_range;
+        let is_outside = |key: &u64| is_aggregate && !range.contains(hash_of(*key));
+        let drops_all = keys.iter().any(is_outside);
+        let is_early = matches!(self.settings.start, Start::At(at) if self.now < at * 1_000_000);
+        let poison = self.settings.poison;
+        let users: Vec<PutUser> = keys
+            .iter()
+            .map(|key| {
+                let is_dropped = match self.settings.outside {
+                    OutsideRange::Keep => false,
+                    OutsideRange::DropRecord => is_outside(key),
+                    OutsideRange::DropContainer => drops_all,
+                };
+                PutUser {
+                    key: *key,
+                    is_skipped: is_dropped || is_early,
+                    is_barred: is_dropped,
+                    is_poison: self.dice.strikes(poison),
+                }
+            })
+            .collect();
+        let bytes = (data.len() + key.len()) as u64;
+        let index = self.ledger.shard(shard).records.len();
+        let number = self.stream.put(self.now, shard, key, data);
+        self.ledger.put(shard, bytes, &users);
+        let id = &self.stream.shard(shard).id;
+        let last = index + users.len() - 1;
+        self.trace.tell(self.now, || {
+            format!("{id}[{index}..={last}] is put, keys {keys:?}, entry {number}")
+        });
+    }
+}
+
+fn key_text(key: u64) -> String {
+    format!("k{key}")
+}
+
+fn hash_of(key: u64) -> u128 {
+    // Without an explicit hash key there is nothing that could be wrong.
+    effective_hash(&key_text(key), None).unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+//! How far everything has come, by what is true.
+
+use shardwright_core::{Checkpoint, Record};
+
+use crate::checks::Broken;
+use crate::ledger::Ledger;
+use crate::plan::Start;
+use crate::stream::Stream;
+use crate::table::Table;
+
+impl Ledger {
+    /// LV-1 and DL-1: what is not done yet, or not stored.
+    pub fn what_is_left(&mut self, stream: &Stream, table: &Table) -> Option<Broken> {
+        let shards = stream.shards().count();
+        for index in 0..shards {
+            let id = stream.shard(index).id.clone();
+            let is_open = stream.closed_at(index).is_none();
+            let Some(row) = table.row(&id) else {
+                if is_open {
+                    return Some(("LV-1", format!("{id} is open and has no lease")));
+                }
+                continue;
+            };
+            let checkpoint = row.checkpoint.clone();
+            if !is_open && checkpoint != Checkpoint::ShardEnd {
+                return Some((
+                    "LV-1",
+                    format!("{id} is closed and its lease is at {checkpoint}"),
+                ));
+            }
+            let stored = self.up_to(stream, index, &checkpoint);
+            let truth = self.shard(index);
+            let unstored = truth.records[stored.min(truth.records.len())..].to_vec();
+            let is_due = |record: &&u32| {
+                let known = &self.records[**record as usize];
+                !known.is_skipped && !known.is_trimmed
+            };
+            if let Some(record) = unstored.iter().find(is_due) {
+                let index = self.records[*record as usize].index;
+                return Some((
+                    "LV-1",
+                    format!("{id}[{index}] is above the checkpoint {checkpoint}"),
+                ));
+            }
+        }
+        (0..shards).find_map(|shard| {
+            let left = self.first_due(shard)?;
+            let index = self.records[left as usize].index;
+            let id = &stream.shard(shard).id;
+            Some(("DL-1", format!("{id}[{index}] was never done")))
+        })
+    }
+
+    /// Whether a shard may begin with what comes next: that was asked for, and nothing before it was followed.
+    pub fn may_skip(&mut self, stream: &Stream, start: Start, shard: usize) -> bool {
+        let parents = stream.shard(shard).parents.clone();
+        let parents = parents.iter().filter_map(|parent| stream.index(parent));
+        let mut parents: Vec<usize> = parents.collect();
+        parents.retain(|parent| self.shard(*parent).was_leased);
+        start == Start::Latest && parents.is_empty()
+    }
+
+    /// A life has got these records of its shard.
+    pub fn note_read(&mut self, stream: &Stream, life: usize, records: &[Record]) {
+        let Some(first) = records.first() else {
+            return;
+        };
+        let number = stream.entry_of(&first.sequence) as u32;
+        let shard = self.lives[life].shard;
+        let place = self.shards[shard]
+            .entries
+            .partition_point(|entry| *entry < number);
+        self.read(life, place, records.len());
+    }
+}
