@@ -10,6 +10,8 @@ mod lease_events;
 mod on_io;
 mod pipeline;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod take_over;
 
 pub use coordinator::{LeaseCoordinator, LeaseError, LeaseHandle};

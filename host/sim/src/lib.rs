@@ -36,7 +36,7 @@ pub use clock::Clock;
 pub use ledger::{Ledger, Life, Mark, Said, ShardTruth, UserRecord};
 pub use outside::Outside;
 pub use pipeline::{EPOCH_MS, HOLD_MAX, TIME_LIMIT, pipeline};
-pub use plan::{Operation, Plan, Settings, Target};
+pub use plan::{Operation, Plan, Settings, Start, Target};
 pub use shrink::shrink;
 pub use stream::{Answer, Cursor, Stream, StreamError};
 pub use table::Table;

@@ -1,9 +1,9 @@
 //! How far everything has come, by what is true.
 
-use shardwright_core::{Checkpoint, Record};
+use shardwright_core::{Checkpoint, CheckpointDelta, Record};
 
 use crate::checks::Broken;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Mark};
 use crate::plan::Start;
 use crate::stream::Stream;
 use crate::table::Table;
@@ -71,5 +71,49 @@ impl Ledger {
             .entries
             .partition_point(|entry| *entry < number);
         self.read(life, place, records.len());
+    }
+
+    /// A stop in good order repeats nothing: what has run and is done, with nothing undone before it, is stored.
+    pub fn check_drained(&self, life: usize) -> Result<(), Broken> {
+        let known = &self.lives[life];
+        let next = self
+            .shards
+            .get(known.shard)
+            .and_then(|shard| shard.records.get(known.stored));
+        let Some(record) = next.map(|record| &self.records[*record as usize]) else {
+            return Ok(());
+        };
+        if known.mark(record.index) == Mark::Done {
+            let what = format!(
+                "{} stops and has not stored that record {} is done",
+                known.tenure.shard, record.index
+            );
+            return Err(("CP-3", what));
+        }
+        Ok(())
+    }
+
+    /// CP-1, CP-2 and SH-2, as a process asks the table for a checkpoint, for the first time or again.
+    pub fn check_asked(
+        &mut self,
+        stream: &Stream,
+        life: usize,
+        to: &Checkpoint,
+    ) -> Result<(), Broken> {
+        let chain = &self.lives[life].chain;
+        if chain.contains(to) {
+            return Ok(());
+        }
+        let Some(from) = chain.last().filter(|last| *last < to).cloned() else {
+            return Err(("CP-2", format!("{to} is asked for after {chain:?}")));
+        };
+        if *to == Checkpoint::ShardEnd {
+            return self.check_end(stream, life, &from);
+        }
+        let delta = CheckpointDelta {
+            from,
+            to: to.clone(),
+        };
+        self.check_store(stream, life, &delta)
     }
 }

@@ -80,6 +80,16 @@ impl StartConsumer for Starter {
 impl RunningPipeline {
     /// Starts a pipeline as `worker`.
     pub fn start(parts: PipelineParts, table: Arc<dyn LeaseTable>, worker: WorkerId) -> Self {
+        Self::start_watched(parts, table, worker, |starter| starter)
+    }
+
+    /// Starts a pipeline whose consumers are started through what `watch` makes of their starter.
+    pub(super) fn start_watched(
+        parts: PipelineParts,
+        table: Arc<dyn LeaseTable>,
+        worker: WorkerId,
+        watch: impl FnOnce(Box<dyn StartConsumer>) -> Box<dyn StartConsumer>,
+    ) -> Self {
         let described = &parts.generation.pipeline.source;
         let settings = LeaseSettings {
             worker,
@@ -100,7 +110,7 @@ impl RunningPipeline {
             consumers: consumers.clone(),
         };
         let (coordinator, leases) =
-            LeaseCoordinator::new(settings, table, source, clock, Box::new(starter));
+            LeaseCoordinator::new(settings, table, source, clock, watch(Box::new(starter)));
         let snapshot = leases.snapshot();
         Self {
             shared,

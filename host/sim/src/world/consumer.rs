@@ -10,7 +10,7 @@ use shardwright_core::{
 
 use super::{Event, World};
 use crate::faults::Fault;
-use crate::ledger::{Ledger, Life, Mark};
+use crate::ledger::{Ledger, Life};
 use crate::pipeline::{HOLD_MAX, batch_bytes, initial, retry_policy};
 use crate::plan::{Settings, Start, Target};
 use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
@@ -267,31 +267,12 @@ impl World<'_> {
                 self.hold(Err(("HR-1", what)));
             }
             ConsumerEffect::Drained => {
-                self.check_drained(life);
+                let rule = self.ledger.check_drained(life);
+                self.hold(rule);
                 return true;
             }
         }
         false
-    }
-
-    /// A stop in good order repeats nothing: what has run and is done, with nothing undone before it, is stored.
-    fn check_drained(&mut self, life: usize) {
-        let known = &self.ledger.lives[life];
-        let next = self
-            .ledger
-            .shards
-            .get(known.shard)
-            .and_then(|shard| shard.records.get(known.stored));
-        let Some(record) = next.map(|record| &self.ledger.records[*record as usize]) else {
-            return;
-        };
-        if known.mark(record.index) == Mark::Done {
-            let what = format!(
-                "{} stops and has not stored that record {} is done",
-                known.tenure.shard, record.index
-            );
-            self.hold(Err(("CP-3", what)));
-        }
     }
 
     fn give_work(&mut self, process: usize, life: usize, lane: usize, work: LaneWork) {
