@@ -5,12 +5,15 @@
 //! time is virtual: whenever nothing can go on, the world moves on to whatever is next. So a seed decides everything, and
 //! docs/simulation.md says how to play one.
 
+use std::cell::RefCell;
+use std::io;
+use std::sync::Once;
 use std::time::Duration;
 
 use shardwright_sim::{CALM_MAX, Dice, Plan, Report};
 
 use time::Sim;
-use workers::{Commands, drain, kill, operate, start};
+use workers::{Commands, kill, operate, start};
 use world::{Event, Todo, World, nanos};
 
 mod handler;
@@ -25,8 +28,26 @@ mod world;
 /// How often it is looked whether everything is done.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+thread_local! {
+    /// What panicked on this thread: tasks do so in silence.
+    static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn hear_of_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let known = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICKED.set(Some(panic.to_string()));
+            known(panic);
+        }));
+    });
+    PANICKED.set(None);
+}
+
 /// Plays a plan to its end or to the first violation.
 fn play(plan: Plan, is_told: bool) -> Report {
+    hear_of_panics();
     let mut dice = Dice::new(plan.seed, 11);
     let calm_at = plan.calm_at.as_millis() as u64;
     let mut world = World::new(plan, is_told);
@@ -37,9 +58,20 @@ fn play(plan: Plan, is_told: bool) -> Report {
         .on_thread_park(move || clockwork.advance())
         .build()
         .unwrap();
+    let logged = sim.clone();
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_writer(move || Log(logged.clone()));
+    let _told = is_told.then(|| tracing::subscriber::set_default(log.finish()));
     runtime.block_on(from_outside(&sim));
     drop(runtime);
     let mut world = sim.world();
+    if let Some(panic) = PANICKED.take() {
+        world.violate("panic", panic);
+    }
     Report {
         violation: world.trace.violation.take(),
         hash: world.trace.hash(),
@@ -47,6 +79,21 @@ fn play(plan: Plan, is_told: bool) -> Report {
         faults: world.faults,
         ended_at: Duration::from_nanos(world.now),
         lines: std::mem::take(&mut world.trace.lines),
+    }
+}
+
+/// What the shells log, among what happens.
+struct Log(Sim);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.in_turn().tell(|| format!("      {}", text.trim()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -74,16 +121,19 @@ async fn from_outside(sim: &Sim) {
         match todo {
             Todo::Operate(operation) => operate(sim, &mut commands, operation),
             Todo::Cut(chosen, millis) => sim.world().cut(chosen, millis),
-            Todo::DrainLimit(process) => {
-                let is_calm = sim.world().is_calm;
+            Todo::DrainLimit(process, is_calm) => {
                 if is_calm {
                     let what = format!("p{process} does not stop");
                     sim.world().violate("LV-1", what);
                 }
                 kill(sim, &commands, process, "has drained for too long");
             }
+            Todo::Command(process, command) => {
+                // One that has ended hears nothing.
+                let _ = commands[process].send(command);
+            }
             Todo::Calm => calm_down(sim, &mut commands),
-            Todo::Look => look(sim, &commands),
+            Todo::Look => look(sim),
         }
     }
 }
@@ -110,7 +160,7 @@ fn calm_down(sim: &Sim, commands: &mut Commands) {
 
 /// DL-1 and LV-1: after faults have stopped everything is done, and the table says so, within a bounded time. Then whoever
 /// lives stops in good order.
-fn look(sim: &Sim, commands: &Commands) {
+fn look(sim: &Sim) {
     let mut locked = sim.world();
     let world = &mut *locked;
     let left = world.ledger.what_is_left(&world.stream, &world.table);
@@ -128,11 +178,9 @@ fn look(sim: &Sim, commands: &Commands) {
             world.is_over = true;
             return;
         }
-        drop(locked);
         for process in alive {
-            drain(sim, commands, process);
+            world.drain(process);
         }
-        locked = sim.world();
     }
     locked.after(LOOK_EVERY, None, Event::Do(Todo::Look));
 }

@@ -53,6 +53,8 @@ impl Coordinator {
             holding.end = None;
         }
         self.give_up_if_idle(now, shard, effects);
+        // A lease that has run out is over with that.
+        self.drop_if_spent(now, shard);
     }
 
     /// Gives a lease up that is to be given up, if nothing has to be done for its shard any more.

@@ -431,7 +431,7 @@ impl Coordinator {
         }
     }
 
-    fn drop_if_spent(&mut self, now: Instant, shard: &ShardId) {
+    pub(super) fn drop_if_spent(&mut self, now: Instant, shard: &ShardId) {
         if self.held.get(shard).is_some_and(Holding::is_spent) {
             self.held.remove(shard);
             // The row may have been left alone only because of this.

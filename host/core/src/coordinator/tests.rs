@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 mod creating;
+mod draining;
 mod sharing;
 
 use super::*;

@@ -10,7 +10,7 @@ use shardwright_sim::{Fault, Target};
 
 use super::time::{Sim, Way};
 use super::world::World;
-use crate::limits::LEASE_WRITE_DIVISOR;
+use crate::limits::{LEASE_CALL_TIMEOUT, LEASE_WRITE_DIVISOR};
 use crate::ports::{CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError, PortError, PortFuture};
 
 /// The lease table, as a process reaches it.
@@ -60,7 +60,13 @@ fn fenced<T>(shard: ShardId, outcome: Result<T, WriteFailure>) -> Result<T, Leas
 
 impl LeaseTable for SimTable {
     fn ensure(&self) -> PortFuture<'_, Result<(), PortError>> {
-        self.call(|_world| ())
+        let mut world = self.sim.world();
+        let mut way = world.table_way(self.process);
+        if let Way::Unheard { breaks, .. } = &mut way {
+            // The port bounds it.
+            breaks.get_or_insert(LEASE_CALL_TIMEOUT);
+        }
+        Sim::call(&mut world, self.process, way, |_world| ())
     }
 
     fn list(&self) -> PortFuture<'_, Result<Vec<Lease>, PortError>> {

@@ -14,6 +14,9 @@ use crate::ports::{Clock, ErrorKind, PortError, PortFuture};
 /// How late a timer may be.
 const LATE_MAX: Duration = Duration::from_millis(1);
 
+/// Adapters give up a call whose answer is lost after some seconds, more of them than a lease lives.
+const BREAKS_WITHIN: Duration = Duration::from_secs(30);
+
 /// The world, as ports and clocks hold it.
 #[derive(Clone, Debug)]
 pub(super) struct Sim(Arc<Mutex<World>>);
@@ -133,10 +136,13 @@ impl Sim {
                 let answer = Arc::clone(&answer);
                 let reach = move |world: &mut World| {
                     let found = act(world);
-                    if world.processes[process].cut_until <= world.now {
+                    let mut back = back;
+                    if world.is_cut(process) {
+                        back += world.time.time(Duration::ZERO, BREAKS_WITHIN);
+                    } else {
                         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-                        world.after(back, Some(process), Event::Wake(signal));
                     }
+                    world.after(back, Some(process), Event::Wake(signal));
                 };
                 world.after(there, None, Event::Reach(Box::new(reach)));
             }

@@ -209,7 +209,7 @@ pub(super) fn operate(sim: &Sim, commands: &mut Commands, operation: Operation) 
         Operation::Drain(chosen) => {
             let living = sim.world().living(chosen);
             if let Some(process) = living {
-                drain(sim, commands, process);
+                sim.world().drain(process);
             }
         }
         Operation::Outage(target, millis) => {
@@ -220,22 +220,10 @@ pub(super) fn operate(sim: &Sim, commands: &mut Commands, operation: Operation) 
         Operation::Reload(chosen) => {
             let living = sim.world().living(chosen);
             if let Some(process) = living {
-                let _ = commands[process].send(Command::Reload);
+                sim.world().command(process, Command::Reload);
             }
         }
     }
-}
-
-/// A process is told to stop in good order.
-pub(super) fn drain(sim: &Sim, commands: &Commands, process: usize) {
-    let mut world = sim.world();
-    if std::mem::replace(&mut world.processes[process].is_draining, true) {
-        return;
-    }
-    world.tell(|| format!("p{process} is told to stop"));
-    let limit = Event::Do(Todo::DrainLimit(process));
-    world.after(DRAIN_LIMIT, Some(process), limit);
-    let _ = commands[process].send(Command::Drain);
 }
 
 /// A process is gone at once.
@@ -255,6 +243,23 @@ impl World {
             .collect();
         let at = chosen.checked_rem(living.len() as u64)?;
         living.get(at as usize).copied()
+    }
+
+    /// A process hears of something, once it does not stand still.
+    fn command(&mut self, process: usize, command: Command) {
+        let command = Event::Do(Todo::Command(process, command));
+        self.at(self.now, Some(process), command);
+    }
+
+    /// A process is told to stop in good order.
+    pub(super) fn drain(&mut self, process: usize) {
+        if std::mem::replace(&mut self.processes[process].is_draining, true) {
+            return;
+        }
+        self.tell(|| format!("p{process} is told to stop"));
+        let limit = Event::Do(Todo::DrainLimit(process, self.is_calm));
+        self.after(DRAIN_LIMIT, Some(process), limit);
+        self.command(process, Command::Drain);
     }
 
     fn pause(&mut self, chosen: u64, millis: u64) {

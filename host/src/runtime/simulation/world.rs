@@ -17,10 +17,14 @@ use tokio::sync::watch;
 use super::handler::Turn;
 use super::sinks::SinkTruth;
 use super::time::Signal;
+use super::workers::Command;
 use crate::runtime::ConsumerOrders;
 
 /// More events than this at one moment are a loop without end.
 const EVENTS_AT_ONCE_MAX: u32 = 20_000;
+
+/// A process that has stood still has heard of everything after this.
+const RESUMES_WITHIN_NS: u64 = 2_000_000;
 
 /// So are more looks at the clock than this without anything happening.
 const LOOKS_MAX: u32 = 200_000;
@@ -88,8 +92,10 @@ pub(super) enum Todo {
     Operate(Operation),
     /// A process reaches nobody for so many milliseconds.
     Cut(u64, u64),
-    /// A stop in good order has taken too long.
-    DrainLimit(usize),
+    /// A stop in good order has taken too long; whether it began when faults had stopped.
+    DrainLimit(usize, bool),
+    /// A process hears of something.
+    Command(usize, Command),
     Calm,
     Look,
 }
@@ -134,7 +140,9 @@ impl Ord for Due {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("now", &self.now).finish()
+        f.debug_struct("World")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,7 +228,8 @@ impl World {
                     continue;
                 }
                 if process.paused_until > due.at {
-                    let at = process.paused_until;
+                    // Much is due when it goes on, in whatever order.
+                    let at = process.paused_until + self.time.below(RESUMES_WITHIN_NS);
                     self.queue.push(Due { at, ..due });
                     continue;
                 }
