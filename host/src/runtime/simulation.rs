@@ -22,6 +22,7 @@ mod sinks;
 mod stream;
 mod table;
 mod time;
+mod turn;
 mod workers;
 mod world;
 

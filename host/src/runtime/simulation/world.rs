@@ -14,9 +14,9 @@ use shardwright_sim::{
 };
 use tokio::sync::watch;
 
-use super::handler::Turn;
 use super::sinks::SinkTruth;
 use super::time::Signal;
+use super::turn::Turn;
 use super::workers::Command;
 use crate::runtime::ConsumerOrders;
 
