@@ -409,9 +409,27 @@ impl Lane {
             return;
         }
         self.since.get_or_insert(now);
-        for queued in front.into_iter().rev() {
+        for queued in self.behind_older(front).into_iter().rev() {
             self.ready.push_front(queued);
         }
+    }
+
+    /// Takes what is older of the same keys out of `ready`, to go before these: what came back while they ran, or waited
+    /// for a dead letter to be stored.
+    fn behind_older(&mut self, front: VecDeque<Queued>) -> VecDeque<Queued> {
+        let newest = front.iter().map(|queued| queued.slot).max();
+        if self.ready.iter().all(|other| Some(other.slot) > newest) {
+            return front;
+        }
+        let mut all = VecDeque::with_capacity(front.len() + 1);
+        for queued in front {
+            let is_older = |other: &Queued| other.key == queued.key && other.slot < queued.slot;
+            while let Some(index) = self.ready.iter().position(is_older) {
+                all.extend(self.ready.remove(index));
+            }
+            all.push_back(queued);
+        }
+        all
     }
 
     pub(super) fn next_deadline(&self, bounds: BatchBounds) -> Option<Instant> {

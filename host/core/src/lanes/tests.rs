@@ -171,6 +171,33 @@ fn a_message_that_runs_again_is_not_put_behind_a_younger_one() {
     assert_eq!(batch, [(Slot(0), 1)]);
 }
 
+/// It came back while a younger message of its key ran, which is given up: those behind that one go on behind both.
+#[test]
+fn what_waits_for_a_dead_letter_goes_on_behind_what_came_back_meanwhile() {
+    let mut lanes = Lanes::new(1, BOUNDS, RETRY);
+    let now = Instant::default();
+    let message = |slot| Admitted {
+        slot: Slot(slot),
+        key_hash: 1,
+        bytes: 1,
+    };
+    let mut settled = Settled::default();
+    let mut batch = Vec::new();
+    lanes.admit(now, message(0));
+    assert!(lanes.take(0, now, true, &mut batch));
+    let held = RunResult::Done(vec![(0, Verdict::Held)]);
+    lanes.settle(0, now, held, 0, &mut settled);
+    lanes.admit(now, message(1));
+    lanes.admit(now, message(2));
+    assert!(lanes.take(0, now, true, &mut batch));
+    lanes.settle_held(now, message(0), Some(Verdict::Again), 0, &mut settled);
+    let verdicts = vec![(0, Verdict::Reject(cause("reject"))), (1, Verdict::Again)];
+    lanes.settle(0, now, RunResult::Done(verdicts), 0, &mut settled);
+    lanes.buried(now, Slot(1), 1);
+    assert!(lanes.take(0, now, true, &mut batch));
+    assert_eq!(batch, [(Slot(0), 1), (Slot(2), 1)], "OR-1");
+}
+
 /// Histories that once went wrong: a younger message of a key came back from its pause before an older one had run.
 #[test]
 fn histories_that_went_wrong() {

@@ -16,10 +16,16 @@ const SEEDS_VARIABLE: &str = "SHARDWRIGHT_SIM_SEEDS";
 const TRACE_VARIABLE: &str = "SHARDWRIGHT_SIM_TRACE";
 
 /// Seeds that once failed, and what they showed.
-const KEPT: [(u64, &str); 1] = [(
-    99,
-    "a stop was the first that a worker heard after its leases had run out, and it never came to its end",
-)];
+const KEPT: [(u64, &str); 2] = [
+    (
+        99,
+        "a stop was the first that a worker heard after its leases had run out, and it never came to its end",
+    ),
+    (
+        20683,
+        "what waited for a dead letter went on before an older message of its key that a generation had given back",
+    ),
+];
 
 fn wanted() -> Range<u64> {
     let Ok(text) = std::env::var(SEEDS_VARIABLE) else {
