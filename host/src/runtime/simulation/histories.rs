@@ -22,7 +22,7 @@ const KEPT: [(u64, &str); 2] = [
         "a stop was the first that a worker heard after its leases had run out, and it never came to its end",
     ),
     (
-        20683,
+        20_683,
         "what waited for a dead letter went on before an older message of its key that a generation had given back",
     ),
 ];
