@@ -6,9 +6,11 @@
 //! the shard is closed and everything in it is done (SH-2).
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::breaker::Paused;
 use crate::lanes::{BatchBounds, Lanes, RunResult, Settled, Verdict};
 use crate::message::ColumnsWanted;
 use crate::position::{Checkpoint, Position};
@@ -20,6 +22,7 @@ use crate::window::{Admitted, Intake, Opening, Slot, Usage, Window};
 mod events;
 mod flush;
 mod holds;
+mod pause;
 mod progress;
 mod reconfigure;
 #[cfg(test)]
@@ -28,6 +31,7 @@ mod tests;
 pub use events::{ConsumerEffect, ConsumerEvent, DeadMessage, Ran};
 use flush::Flush;
 use holds::Holds;
+use pause::answered_before;
 use progress::Progress;
 
 /// What a consumer is made with.
@@ -49,6 +53,9 @@ pub struct ConsumerSettings {
     pub wanted: ColumnsWanted,
     /// How long a plugin may hold a message past its call. After that the message counts as failed.
     pub hold_max: Duration,
+    /// How many different messages a step must have failed, and answered for none, until the shard is paused; with none it
+    /// never is.
+    pub breaker: Option<NonZeroU32>,
 }
 
 /// What there is to see of a consumer.
@@ -68,6 +75,8 @@ pub struct ConsumerStatus {
     pub is_at_tip: bool,
     /// Keys that wait.
     pub parked_keys: usize,
+    /// A step fails everything, and only probes run.
+    pub paused: Option<Paused>,
     /// What the window holds.
     pub usage: Usage,
 }
@@ -113,10 +122,12 @@ impl Consumer {
     /// A consumer of a shard whose lease says that it is done up to `checkpoint`.
     pub fn new(now: Instant, settings: ConsumerSettings, checkpoint: Checkpoint) -> Self {
         let window = Window::new(settings.opening, checkpoint.position().cloned());
+        let mut lanes = Lanes::new(settings.lanes, settings.batch, settings.retry);
+        lanes.set_breaker(settings.breaker);
         Self {
             settings,
             window,
-            lanes: Lanes::new(settings.lanes, settings.batch, settings.retry),
+            lanes,
             holds: Holds::new(settings.hold_max),
             progress: Progress::new(now, settings.checkpoint_every, checkpoint),
             phase: Phase::Running,
@@ -165,6 +176,7 @@ impl Consumer {
                 if is_asked {
                     self.lane_flushed(now);
                 }
+                self.lanes.answered(now, outcome.answered);
                 self.settle_released(now, outcome.released, random, effects);
                 self.run_lost_again(now, lost, random, effects);
             }
@@ -175,7 +187,7 @@ impl Consumer {
             ConsumerEvent::Buried(slots) => self.buried(now, &slots),
             ConsumerEvent::Stored(checkpoint) => self.progress.stored(now, checkpoint),
             ConsumerEvent::Drain => self.drain(effects),
-            ConsumerEvent::Reconfigure(settings) => self.reconfigure(settings),
+            ConsumerEvent::Reconfigure(settings) => self.reconfigure(now, settings),
             ConsumerEvent::Relaned(lanes) => self.relaned(lanes),
         }
         self.advance(now, room, effects);
@@ -193,7 +205,7 @@ impl Consumer {
             }
             _ => None,
         };
-        let run = if self.waits_for_lanes() {
+        let run = if self.waits_for_lanes() || self.is_stopping_paused() {
             None
         } else {
             self.lanes.next_deadline()
@@ -244,6 +256,7 @@ impl Consumer {
                         self.holds.hold(now, slot, batch.lane);
                     }
                 }
+                self.lanes.answered(now, outcome.answered);
                 let result = RunResult::Done(outcome.verdicts);
                 self.lanes
                     .settle(batch.lane, now, result, random, &mut settled);
@@ -252,6 +265,7 @@ impl Consumer {
             }
             Ran::Crashed { cause, lost } => {
                 self.status.crashes += 1;
+                self.lanes.answered(now, answered_before(&cause));
                 self.lanes.settle(
                     batch.lane,
                     now,
@@ -379,14 +393,19 @@ impl Consumer {
         self.finish_or_store(now, effects);
         self.status.usage = self.usage();
         self.status.parked_keys = self.lanes.parked_keys();
+        self.tell_of_pause();
         self.status.is_at_tip = self.is_last_read_at_tip
             && self.window.is_drained()
             && self.progress.is_stored(self.window.watermark());
     }
 
     fn dispatch(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
+        if self.is_stopping_paused() {
+            return;
+        }
         let hurry = self.is_full || self.end.is_some() || self.phase == Phase::Draining;
-        for lane in 0..self.lanes.count() {
+        let (first, lanes) = (self.lanes.first_lane(), self.lanes.count());
+        for lane in (first..first + lanes).map(|lane| lane % lanes) {
             if !self.lanes.take(lane, now, hurry, &mut self.picked) {
                 continue;
             }

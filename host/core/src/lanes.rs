@@ -3,14 +3,17 @@
 //! A message goes to a lane by the hash of its key, and a lane runs one batch at a time, so that order holds per key
 //! while lanes run in parallel (OR-1). A message that is to be tried again *parks its key*: later messages of that key
 //! wait behind it, all others go on. A batch whose call gave no reply is cut in halves until the culprit is alone; only
-//! then does it count as a try.
+//! then does it count as a try. When a step fails everything, nothing is given up and only probes run (`breaker`).
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::breaker::{Breaker, Leave, Paused, Probed, StepSet};
 use crate::retry::RetryPolicy;
 use crate::time::Instant;
 use crate::window::{Admitted, Slot};
 
+mod fill;
 mod lane;
 mod relane;
 #[cfg(test)]
@@ -67,6 +70,21 @@ pub enum RunResult {
     Crashed(Cause),
 }
 
+impl RunResult {
+    fn of_probe(&self, messages: usize) -> Probed {
+        let is_retry = |(_, verdict): &(usize, Verdict)| matches!(verdict, Verdict::Retry { .. });
+        let is_failed = match self {
+            Self::Done(verdicts) => verdicts.iter().any(is_retry),
+            Self::Crashed(_) => messages == 1,
+        };
+        if is_failed {
+            Probed::Failed
+        } else {
+            Probed::NothingYet
+        }
+    }
+}
+
 /// A message that is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
@@ -94,6 +112,7 @@ pub struct Settled {
 pub struct Lanes {
     bounds: BatchBounds,
     retry: RetryPolicy,
+    breaker: Breaker,
     all: Vec<Lane>,
     /// Buffers of batches that are done.
     spare: Vec<Vec<Queued>>,
@@ -106,6 +125,7 @@ impl Lanes {
         Self {
             bounds,
             retry,
+            breaker: Breaker::default(),
             all: lanes,
             spare: Vec::new(),
         }
@@ -149,19 +169,26 @@ impl Lanes {
         batch.clear();
         let mut run = self.spare.pop().unwrap_or_default();
         run.clear();
-        let bounds = self.bounds;
+        let (number, bounds) = (lane, self.bounds);
         let Some(lane) = self.all.get_mut(lane).filter(|lane| lane.running.is_none()) else {
             return false;
         };
-        lane.wake(now);
-        lane.fill_alone(bounds, &mut run);
-        if run.is_empty() {
-            lane.fill_ready(now, hurry, bounds, &mut run);
+        match self.breaker.leave(now) {
+            Leave::All => {
+                lane.wake(now, usize::MAX);
+                lane.fill_alone(bounds, &mut run);
+                if run.is_empty() {
+                    lane.fill_ready(now, hurry, bounds, &mut run);
+                }
+            }
+            Leave::Probe => lane.fill_probe(now, bounds, &mut run),
+            Leave::Nothing => {}
         }
         if run.is_empty() {
             self.spare.push(run);
             return false;
         }
+        self.breaker.begins(number);
         batch.extend(run.iter().map(|queued| (queued.slot, queued.key)));
         lane.running = Some(run);
         true
@@ -169,11 +196,45 @@ impl Lanes {
 
     /// The next moment at which [`take`](Self::take) may answer otherwise than now, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.all
-            .iter()
-            .filter(|lane| lane.running.is_none())
+        let resting = self.all.iter().filter(|lane| lane.running.is_none());
+        if self.paused().is_some() {
+            let next = self.breaker.next_probe()?;
+            let first = resting.filter_map(Lane::probe_deadline).min()?;
+            return Some(first.max(next));
+        }
+        resting
             .filter_map(|lane| lane.next_deadline(self.bounds))
             .min()
+    }
+
+    /// How many different messages a step must have failed, and answered for none, until the lanes are paused; with none
+    /// they never are.
+    pub fn set_breaker(&mut self, after: Option<NonZeroU32>) {
+        self.breaker.set_after(after);
+    }
+
+    /// Why only probes run, if that is so.
+    pub fn paused(&self) -> Option<&Paused> {
+        self.breaker.paused()
+    }
+
+    /// Something may have been mended: if only probes run, there is one at once.
+    pub fn probe_now(&mut self, now: Instant) {
+        self.breaker.probe_now(now);
+    }
+
+    /// The lane to be asked first for what it runs next.
+    pub fn first_lane(&self) -> usize {
+        self.breaker.first_lane()
+    }
+
+    /// These steps have answered for a message. To be told before the run is settled in which they did.
+    pub fn answered(&mut self, now: Instant, steps: StepSet) {
+        if let Some(closed) = self.breaker.answered(now, steps) {
+            for lane in &mut self.all {
+                lane.begin_tries_anew(now, closed.last_answer);
+            }
+        }
     }
 
     /// Takes the result of the batch that the lane runs.
@@ -185,10 +246,12 @@ impl Lanes {
         random: u64,
         settled: &mut Settled,
     ) {
+        let is_probe = self.breaker.is_probe(lane);
         let mut turn = Turn {
             now,
             retry: self.retry,
             random,
+            breaker: &mut self.breaker,
             settled,
         };
         let Some(lane) = self.all.get_mut(lane) else {
@@ -197,6 +260,7 @@ impl Lanes {
         let Some(run) = lane.running.take() else {
             return;
         };
+        let probed = is_probe.then(|| result.of_probe(run.len()));
         match result {
             RunResult::Done(verdicts) => lane.settle(&mut turn, &run, verdicts),
             RunResult::Crashed(cause) => match &run[..] {
@@ -213,6 +277,9 @@ impl Lanes {
                 }
             },
         }
+        if let Some(probed) = probed {
+            self.breaker.probed(now, probed, random);
+        }
         self.spare.push(run);
     }
 
@@ -225,13 +292,14 @@ impl Lanes {
         random: u64,
         settled: &mut Settled,
     ) {
+        let index = self.lane_of(message.key_hash);
         let mut turn = Turn {
             now,
             retry: self.retry,
             random,
+            breaker: &mut self.breaker,
             settled,
         };
-        let index = self.lane_of(message.key_hash);
         let Some(lane) = self.all.get_mut(index) else {
             return;
         };

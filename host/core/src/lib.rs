@@ -10,6 +10,7 @@ mod mutants;
 mod aggregate;
 mod backoff;
 mod batch;
+mod breaker;
 mod budget;
 mod consumer;
 mod coordinator;
@@ -36,6 +37,7 @@ mod window;
 pub use aggregate::{AggregateBounds, AggregateError, Aggregator, PackedRecord};
 pub use backoff::Backoff;
 pub use batch::Batch;
+pub use breaker::{Paused, StepSet};
 pub use budget::Budget;
 pub use consumer::{
     Consumer, ConsumerEffect, ConsumerEvent, ConsumerSettings, ConsumerStatus, DeadMessage, Ran,

@@ -79,6 +79,18 @@ pub(crate) const READ_RETRY_FIRST: Duration = Duration::from_millis(400);
 /// The longest pause between reads that fail: a stream that comes back is noticed within it.
 pub(crate) const READ_RETRY_MAX: Duration = Duration::from_secs(10);
 
+// === breaker ===
+
+/// The first pause between two probes of a step that fails everything, at most: what mends itself, such as a service that
+/// the plugin asks, is often back within a second.
+pub(crate) const PROBE_PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause between two probes: a plugin that answers again is noticed within it.
+pub(crate) const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Messages of a probe: enough that one which is wrong itself does not stand for the plugin, few enough to cost nothing.
+pub(crate) const PROBE_RECORDS: usize = 16;
+
 // === KPL containers ===
 
 /// User records of scratch kept between containers, about 4 MiB. An honest container of 1 MiB with records of a few bytes

@@ -10,6 +10,7 @@ pub use diff::{Change, PipelineDiff, Rebuild};
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -319,6 +320,9 @@ pub enum Order {
 pub struct OnFailure {
     /// How often it is tried.
     pub retry: Retry,
+    /// So many different messages a step must have failed, and answered for none, until its shard is paused instead; with
+    /// none it never is.
+    pub breaker: Option<NonZeroU32>,
     /// Where it goes then.
     pub dead_letter: DeadLetterTarget,
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::batch::Batch;
+use crate::breaker::StepSet;
 use crate::lanes::{Cause, Verdict};
 use crate::message::{Emissions, Failure, InvalidReply, Messages, Reply, SOURCE_CALL};
 use crate::window::Slot;
@@ -89,7 +90,7 @@ impl Unit {
 }
 
 /// What a run came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Index in the batch, rising, and verdict; all others are acked.
     pub verdicts: Vec<(usize, Verdict)>,
@@ -97,6 +98,8 @@ pub struct Outcome {
     pub released: Vec<(Slot, u64, Option<Verdict>)>,
     /// Releases of what was not held, dropped.
     pub unknown_releases: u64,
+    /// Steps that answered for a message of the batch: with anything but a request to try again.
+    pub answered: StepSet,
 }
 
 /// One batch on its way.
@@ -120,6 +123,7 @@ pub struct Run<'a> {
     origins: Vec<Origin>,
     step: usize,
     unknown_releases: u64,
+    answered: StepSet,
 }
 
 impl<'a> Run<'a> {
@@ -158,6 +162,7 @@ impl<'a> Run<'a> {
             origins: Vec::new(),
             step: 0,
             unknown_releases: 0,
+            answered: StepSet::default(),
         };
         if let Some(sink) = routes.mirror() {
             for index in 0..batch.len() as u32 {
@@ -202,6 +207,9 @@ impl<'a> Run<'a> {
             None => Origin::Unit(index as u32),
         };
         let step = self.step;
+        if has_answered(messages, &answer) {
+            self.answered.add(step);
+        }
         let reply = match answer {
             Ok(reply) => reply,
             Err(failure) => {
@@ -418,6 +426,7 @@ impl<'a> Run<'a> {
             verdicts,
             released,
             unknown_releases: self.unknown_releases,
+            answered: self.answered,
         }
     }
 
@@ -426,6 +435,20 @@ impl<'a> Run<'a> {
             .get(unit)
             .map_or_else(Default::default, |unit| (unit.holds, unit.emitted))
     }
+}
+
+/// Whether a step says of any of its messages something else than that it is to be tried again.
+fn has_answered(messages: usize, answer: &Result<Reply, Failure>) -> bool {
+    let is_retry = |failure: &Failure| matches!(failure, Failure::Retry { .. });
+    let retried = match answer {
+        Err(failure) if is_retry(failure) => messages,
+        Err(_) => 0,
+        Ok(reply) => {
+            let failures = reply.failures.iter();
+            failures.filter(|(_, failure)| is_retry(failure)).count()
+        }
+    };
+    retried < messages
 }
 
 fn next_number(next: &mut u32) -> u32 {

@@ -9,6 +9,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,6 +115,7 @@ fn routes() -> Routes {
                 backoff_max: Duration::ZERO,
                 max_age: Duration::ZERO,
             },
+            breaker: None,
             dead_letter: DeadLetterTarget::File(FileTarget::File(PathBuf::new())),
         },
         checkpoint_every: Duration::ZERO,
@@ -173,6 +175,7 @@ impl World {
             checkpoint_after: 50_000,
             wanted: ColumnsWanted::ALL,
             hold_max: Duration::from_hours(1),
+            breaker: NonZeroU32::new(10),
         };
         let limits = Usage {
             records: 20_000,

@@ -49,6 +49,7 @@ fn settings() -> ConsumerSettings {
             arrival_times: false,
         },
         hold_max: Duration::from_hours(1),
+        breaker: None,
     }
 }
 
@@ -129,12 +130,7 @@ impl World {
             return false;
         }
         let batch = batches.swap_remove(which % batches.len());
-        let outcome = Outcome {
-            verdicts: Vec::new(),
-            released: Vec::new(),
-            unknown_releases: 0,
-        };
-        let ran = Ran::Done(outcome);
+        let ran = Ran::Done(Outcome::default());
         self.handle(index, ConsumerEvent::Ran { batch, ran });
         true
     }

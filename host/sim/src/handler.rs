@@ -7,6 +7,7 @@ use shardwright_core::{Failure, Hold, Release, Reply, SOURCE_CALL};
 use crate::faults::Fault;
 use crate::ledger::Said;
 use crate::pipeline::TIME_LIMIT;
+use crate::plan::Target;
 use crate::world::Turn;
 use crate::world::World;
 
@@ -43,8 +44,10 @@ impl World<'_> {
     pub(crate) fn call_handler(&mut self, turn: &mut Turn, step: usize, nodes: &[u32]) -> Answered {
         turn.handled.extend_from_slice(nodes);
         self.spend_time(turn);
-        let is_poison = |node: &u32| self.ledger.is_poison(*node);
-        if nodes.iter().any(is_poison) || self.strikes(Fault::Trap) {
+        let is_mended = self.is_calm() && self.has_breaker();
+        let is_poison = |node: &u32| !is_mended && self.ledger.is_poison(*node);
+        let is_broken = self.is_away(Target::Plugins);
+        if is_broken || nodes.iter().any(is_poison) || self.strikes(Fault::Trap) {
             return Answered::Crash("trap");
         }
         if self.strikes(Fault::Hang) {
@@ -99,7 +102,7 @@ impl World<'_> {
     /// One call of a step between batches.
     pub(crate) fn flush_handler(&mut self, turn: &mut Turn, step: usize) -> Answered {
         self.spend_time(turn);
-        if self.strikes(Fault::Trap) {
+        if self.is_away(Target::Plugins) || self.strikes(Fault::Trap) {
             return Answered::Crash("trap");
         }
         let mut reply = Reply::default();

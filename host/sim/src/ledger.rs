@@ -344,7 +344,8 @@ impl Ledger {
         if life.read.is_empty() {
             life.read = first..first;
         }
-        for place in life.read.end..first + count {
+        // A read may begin again, and may leap over what retention has just taken.
+        for place in life.read.end.max(first)..first + count {
             let entry = self.shards[life.shard].entries[place];
             let EntryTruth { index, count, .. } = self.entries[entry as usize];
             for index in index..index + count as usize {

@@ -123,6 +123,7 @@ pub fn pipeline(settings: &Settings) -> Pipeline {
                 backoff_max: retry.backoff_max,
                 max_age: retry.max_age,
             },
+            breaker: settings.breaker,
             dead_letter: DeadLetterTarget::DataDirectory,
         },
         checkpoint_every: settings.checkpoint_every,

@@ -1,6 +1,7 @@
 //! What a seed stands for, spelled out so that it can be made smaller.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shardwright_core::OutsideRange;
@@ -76,6 +77,9 @@ pub struct Settings {
     pub drift: u64,
     /// Of a thousand records, so many make every handler trap that gets them.
     pub poison: u16,
+    /// So many different messages a step must have failed until its shard is paused. If it ever is, handlers take the
+    /// poison too once faults stop: a shard in which nothing else is left would be paused for good.
+    pub breaker: Option<NonZeroU32>,
 }
 
 /// Where shards without a lease begin.
@@ -123,6 +127,8 @@ pub enum Target {
     Stream,
     /// The sinks, dead letters included.
     Sinks,
+    /// The plugins: every call of one traps.
+    Plugins,
 }
 
 const fn ms(millis: u64) -> Duration {
@@ -172,6 +178,7 @@ impl Settings {
             records_max: *dice.one_of(&[3, 50, 10_000]),
             drift: *dice.one_of(&[0, 500, 30_000]),
             poison: *dice.one_of(&[0, 0, 20, 100]),
+            breaker: None,
         }
     }
 }
@@ -180,7 +187,7 @@ impl Plan {
     /// What a seed stands for.
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 1);
-        let settings = Settings::draw(&mut dice);
+        let mut settings = Settings::draw(&mut dice);
         let odds = draw_odds(&mut dice);
         let length = dice.between(10_000, 50_000);
         let mut operations = vec![
@@ -209,6 +216,13 @@ impl Plan {
                     *at += start;
                 }
             }
+        }
+        // Dice of its own, so that histories are otherwise what they were before there was a breaker.
+        let mut dice = Dice::new(seed, 4);
+        settings.breaker = NonZeroU32::new(*dice.one_of(&[0, 0, 1, 3, 10]));
+        if settings.breaker.is_some() && dice.strikes(500) {
+            let outage = Operation::Outage(Target::Plugins, dice.between(1_000, 40_000));
+            operations.push((dice.below(length), outage));
         }
         operations.sort_by_key(|(at, _)| *at);
         Self {

@@ -134,13 +134,14 @@ impl Search {
 
     /// Each setting in turn is set to the plainest value with which it still fails.
     fn simplify(&mut self) -> bool {
-        let changes: [fn(&mut Plan); 16] = [
+        let changes: [fn(&mut Plan); 17] = [
             |plan| plan.settings.shards = 1,
             |plan| plan.settings.steps = 1,
             |plan| plan.settings.sinks = 1,
             |plan| plan.settings.emissions = 0,
             |plan| plan.settings.containers = 0,
             |plan| plan.settings.poison = 0,
+            |plan| plan.settings.breaker = None,
             |plan| plan.settings.lanes = 1,
             |plan| plan.settings.batch = 1,
             |plan| plan.settings.keys = 1,

@@ -50,7 +50,7 @@ pub(crate) struct World<'a> {
     is_calm: bool,
     faults: u32,
     /// Until when table, stream and sinks are away.
-    away_until: [u64; 3],
+    away_until: [u64; 4],
     stream: Stream,
     table: Table,
     processes: Vec<Process>,
@@ -163,7 +163,7 @@ impl<'a> World<'a> {
             time: Dice::new(plan.seed, 3),
             is_calm: false,
             faults: 0,
-            away_until: [0; 3],
+            away_until: [0; 4],
             stream: Stream::new(
                 settings.shards,
                 settings.first_sequence,
@@ -292,7 +292,7 @@ impl<'a> World<'a> {
     fn calm_down(&mut self) {
         self.tell(|| "faults stop".to_owned());
         self.is_calm = true;
-        self.away_until = [0; 3];
+        self.away_until = [0; 4];
         for process in &mut self.processes {
             process.paused_until = process.paused_until.min(self.now);
         }
@@ -320,6 +320,10 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    pub(crate) fn has_breaker(&self) -> bool {
+        self.plan.settings.breaker.is_some()
     }
 
     pub(crate) fn is_calm(&self) -> bool {

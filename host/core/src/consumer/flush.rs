@@ -25,7 +25,8 @@ impl Consumer {
     /// Why everything must be flushed: what is unresolved is held by instances, and nothing else will come before some of
     /// it is released.
     pub(super) fn only_held_left(&self) -> Option<FlushReason> {
-        let is_busy = self.waits_for_lanes() || !self.lanes.is_idle() || !self.burying.is_empty();
+        let is_at_work = !self.lanes.is_idle() && !self.is_at_rest_paused();
+        let is_busy = self.waits_for_lanes() || is_at_work || !self.burying.is_empty();
         if is_busy || self.window.is_drained() {
             return None;
         }

@@ -3,6 +3,7 @@
 use super::{Consumer, ConsumerEffect, ConsumerSettings, Flush};
 use crate::lanes::BatchBounds;
 use crate::message::ColumnsWanted;
+use crate::time::Instant;
 use crate::window::key_hash;
 
 impl ConsumerSettings {
@@ -29,8 +30,10 @@ impl ConsumerSettings {
 }
 
 impl Consumer {
-    pub(super) fn reconfigure(&mut self, settings: ConsumerSettings) {
+    pub(super) fn reconfigure(&mut self, now: Instant, settings: ConsumerSettings) {
         self.lanes.set_bounds(settings.batch, settings.retry);
+        self.lanes.set_breaker(settings.breaker);
+        self.lanes.probe_now(now);
         self.progress.set_every(settings.checkpoint_every);
         self.holds.set_limit(settings.hold_max);
         self.settings = ConsumerSettings {

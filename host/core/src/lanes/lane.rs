@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{BatchBounds, Cause, Dead, Settled, Verdict};
+use super::{Cause, Dead, Settled, Verdict};
+use crate::breaker::Breaker;
 use crate::retry::{Next, RetryPolicy, Tried};
 use crate::time::Instant;
 use crate::window::Slot;
@@ -13,6 +14,7 @@ pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     pub(super) retry: RetryPolicy,
     pub(super) random: u64,
+    pub(super) breaker: &'a mut Breaker,
     pub(super) settled: &'a mut Settled,
 }
 
@@ -36,9 +38,9 @@ pub(super) enum Wake {
 
 #[derive(Debug)]
 pub(super) struct Parked {
-    first: Queued,
+    pub(super) first: Queued,
     behind: VecDeque<Queued>,
-    wake: Wake,
+    pub(super) wake: Wake,
 }
 
 impl Parked {
@@ -54,6 +56,8 @@ impl Parked {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
     tried: Tried,
+    /// Tries before these, which a breaker has forgiven.
+    before: u32,
     /// It is not tried again before.
     not_before: Instant,
 }
@@ -72,90 +76,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Gives parked keys their turn whose time has come, first the longest waiting.
-    pub(super) fn wake(&mut self, now: Instant) {
-        if self.parked.is_empty() {
-            return;
-        }
-        let mut due = Vec::new();
-        for parked in self.parked.values_mut() {
-            if matches!(parked.wake, Wake::At(at) if at <= now) {
-                parked.wake = Wake::Running;
-                due.push(parked.first);
-            }
-        }
-        due.sort_unstable_by_key(|queued| queued.slot);
-        if !due.is_empty() {
-            self.alone.push_back(due.into());
-        }
-    }
-
-    pub(super) fn fill_alone(&mut self, bounds: BatchBounds, run: &mut Vec<Queued>) {
-        while run.is_empty() {
-            let Some(mut set) = self.alone.pop_front() else {
-                return;
-            };
-            self.fill(&mut set, bounds, run);
-            if !set.is_empty() {
-                self.alone.push_front(set);
-            }
-        }
-    }
-
-    /// Moves messages to a run until that is full; those of a parked key go to it instead.
-    fn fill(&mut self, from: &mut VecDeque<Queued>, bounds: BatchBounds, run: &mut Vec<Queued>) {
-        let mut bytes = 0;
-        while run.len() < bounds.records {
-            let Some(&queued) = from.front() else {
-                return;
-            };
-            if !run.is_empty() && bytes + u64::from(queued.bytes) > bounds.bytes {
-                return;
-            }
-            from.pop_front();
-            if !self.park_behind(queued) {
-                bytes += u64::from(queued.bytes);
-                run.push(queued);
-            }
-        }
-    }
-
-    pub(super) fn fill_ready(
-        &mut self,
-        now: Instant,
-        hurry: bool,
-        bounds: BatchBounds,
-        run: &mut Vec<Queued>,
-    ) {
-        let is_due = hurry || self.since.is_some_and(|since| since + bounds.wait <= now);
-        if !is_due && !self.is_full(bounds) {
-            return;
-        }
-        let mut ready = std::mem::take(&mut self.ready);
-        self.fill(&mut ready, bounds, run);
-        self.ready = ready;
-        self.since = if self.ready.is_empty() {
-            None
-        } else {
-            Some(now)
-        };
-    }
-
-    /// Whether a batch of what is ready would be full. It may look at as many messages as a batch has.
-    fn is_full(&self, bounds: BatchBounds) -> bool {
-        if self.ready.len() >= bounds.records {
-            return true;
-        }
-        let bytes: u64 = self
-            .ready
-            .iter()
-            .map(|queued| u64::from(queued.bytes))
-            .sum();
-        bytes >= bounds.bytes
-    }
-
     /// Puts a message behind its key if that waits for an older one.
-    fn park_behind(&mut self, queued: Queued) -> bool {
+    pub(super) fn park_behind(&mut self, queued: Queued) -> bool {
         if self.parked.is_empty() || mutant!(KeyNotParked) {
             return false;
         }
@@ -211,14 +133,30 @@ impl Lane {
                 attempts: 0,
                 since: turn.now,
             },
+            before: 0,
             not_before: turn.now,
         });
         trial.tried.attempts += 1;
+        if trial.tried.attempts == 1 {
+            trial.tried.since = turn.now;
+            turn.breaker.failed(&cause);
+        }
         // Each message draws its own share of the pause.
         let random = turn
             .random
             .wrapping_add(queued.slot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        match turn.retry.next(turn.now, trial.tried, after, random) {
+        let mut next = turn.retry.next(turn.now, trial.tried, after, random);
+        let is_last = !matches!(next, Next::TryAt(_));
+        if is_last
+            && turn
+                .breaker
+                .spares(turn.now, trial.tried.since, &cause, turn.random)
+        {
+            let asked = after.unwrap_or_default().min(turn.retry.max_age);
+            let pause = turn.retry.pause(trial.tried.attempts, random);
+            next = Next::TryAt(turn.now + pause.max(asked));
+        }
+        match next {
             Next::TryAt(at) => {
                 trial.not_before = at;
                 turn.settled.retries += 1;
@@ -251,7 +189,7 @@ impl Lane {
         let attempts = self
             .tried
             .get(&queued.slot)
-            .map_or(1, |trial| trial.tried.attempts.max(1));
+            .map_or(1, |trial| (trial.before + trial.tried.attempts).max(1));
         let parked = Parked {
             first: queued,
             behind: VecDeque::new(),
@@ -432,17 +370,17 @@ impl Lane {
         all
     }
 
-    pub(super) fn next_deadline(&self, bounds: BatchBounds) -> Option<Instant> {
-        let wait = self
-            .since
-            .filter(|_| !self.ready.is_empty())
-            .map(|since| since + bounds.wait);
-        let wake = self.parked.values().filter_map(|parked| match parked.wake {
-            Wake::At(at) => Some(at),
-            Wake::Running | Wake::DeadLetter => None,
-        });
-        let alone = (!self.alone.is_empty()).then_some(Instant::default());
-        wake.chain(wait).chain(alone).min()
+    /// What has failed since then, or at any time, begins its tries anew.
+    pub(super) fn begin_tries_anew(&mut self, now: Instant, since: Option<Instant>) {
+        for trial in self.tried.values_mut() {
+            if since.is_none_or(|since| since < trial.tried.since) {
+                trial.before = trial.before.saturating_add(trial.tried.attempts);
+                trial.tried = Tried {
+                    attempts: 0,
+                    since: now,
+                };
+            }
+        }
     }
 }
 

@@ -13,18 +13,22 @@ fn odds(hold: u64) -> impl Strategy<Value = Odds> {
         0_u64..40,
         0_u64..20,
         0..=hold,
-        0_u64..20,
+        prop::sample::select(vec![0_u64, 10, 100]),
         prop::sample::select(vec![0_u64, 0, 7]),
         any::<bool>(),
+        prop::sample::select(vec![None, Some(1), Some(3), Some(8)]),
     )
-        .prop_map(|(retry, reject, hold, crash, poison, relane)| Odds {
-            retry,
-            reject,
-            hold,
-            crash,
-            poison,
-            relane,
-        })
+        .prop_map(
+            |(retry, reject, hold, crash, poison, relane, breaker)| Odds {
+                retry,
+                reject,
+                hold,
+                crash,
+                poison,
+                relane,
+                breaker,
+            },
+        )
 }
 
 fn play(seed: u64, lanes: u16, keys: u64, odds: Odds) {
@@ -46,6 +50,9 @@ fn play(seed: u64, lanes: u16, keys: u64, odds: Odds) {
             }
             _ => world.now = world.now + Duration::from_millis(world.entropy.draw() as u64 % 150),
         }
+    }
+    if odds.breaker.is_some() {
+        world.mend();
     }
     world.run_out();
     world.check_end();
@@ -208,6 +215,7 @@ fn histories_that_went_wrong() {
         crash,
         poison: 7,
         relane: false,
+        breaker: None,
     };
     play(6_073_774_168_269_077_221, 2, 3, odds(11, 14, 0, 6));
     play(18_362_514_147_108_756, 1, 3, odds(11, 6, 28, 14));
@@ -224,6 +232,7 @@ fn histories_that_went_wrong() {
         crash: 0,
         poison: 0,
         relane: false,
+        breaker: None,
     };
     play(7_045_784_788_536_475_912, 3, 5, odds);
     // A held message that ran again was put before an older one of its key.

@@ -157,6 +157,7 @@ fn changed(old: &Pipeline, new: &Pipeline) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -169,7 +170,7 @@ mod tests {
     };
 
     /// Every knob of a pipeline that this model turns, each with two positions.
-    const KNOBS: usize = 22;
+    const KNOBS: usize = 23;
 
     /// What turning a knob rebuilds: the naive side of the comparison.
     fn rebuilt_by(knob: usize) -> Rebuild {
@@ -254,6 +255,7 @@ mod tests {
                     backoff_max: time(18),
                     max_age: time(19),
                 },
+                breaker: NonZeroU32::new(number(22)),
                 dead_letter: DeadLetterTarget::DataDirectory,
             },
         }

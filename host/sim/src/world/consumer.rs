@@ -41,6 +41,7 @@ fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerS
         checkpoint_after: (settings.span / CHECKPOINTS_PER_SPAN).max(1),
         wanted: ColumnsWanted::ALL,
         hold_max: HOLD_MAX,
+        breaker: settings.breaker,
     }
 }
 

@@ -390,18 +390,17 @@ impl World<'_> {
                 .min()
                 .unwrap_or(0);
         }
-        let mut total = Outcome {
-            verdicts: Vec::new(),
-            released: Vec::new(),
-            unknown_releases: 0,
-        };
+        let mut total = Outcome::default();
         let mut lost = Vec::new();
         for step in 0..self.plan.settings.steps {
             if turn.instances[step].is_none() {
                 continue;
             }
             match self.flush_step(&mut turn, step, &mut state) {
-                Ok(outcome) => total.released.extend(outcome.released),
+                Ok(outcome) => {
+                    total.released.extend(outcome.released);
+                    total.answered.add_all(outcome.answered);
+                }
                 Err(crash) => lost.extend(self.crashed(process, &mut turn, &mut state, &crash)),
             }
         }

@@ -84,7 +84,7 @@ impl World<'_> {
         (outside, &self.table)
     }
 
-    pub(super) fn is_away(&self, target: Target) -> bool {
+    pub(crate) fn is_away(&self, target: Target) -> bool {
         self.now < self.away_until[target as usize]
     }
 

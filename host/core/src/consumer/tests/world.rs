@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
 use crate::aggregate::{AggregateBounds, Aggregator};
+use crate::breaker::StepSet;
 use crate::deaggregate::OutsideRange;
 use crate::entropy::Entropy;
 use crate::lanes::Cause;
@@ -39,6 +40,8 @@ pub(super) struct Odds {
     pub(super) room: u64,
     /// Other settings come, in so many of a thousand turns.
     pub(super) reconfigure: u64,
+    /// So many different messages must have failed until the shard is paused.
+    pub(super) breaker: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,9 @@ pub(super) struct World {
     done: BTreeSet<Position>,
     read: usize,
     over: Option<Over>,
+    /// It was drained while a step failed everything.
+    was_paused: bool,
+    buried: u32,
 }
 
 fn sequence(number: usize) -> SequenceNumber {
@@ -121,6 +127,8 @@ impl World {
             done: BTreeSet::new(),
             read: 0,
             over: None,
+            was_paused: false,
+            buried: 0,
         };
         for number in 1..=records {
             world.produce(number);
@@ -215,6 +223,7 @@ impl World {
             checkpoint_after: 20,
             wanted: ColumnsWanted::ALL,
             hold_max: HOLD_MAX,
+            breaker: self.odds.breaker.and_then(NonZeroU32::new),
         }
     }
 
@@ -304,6 +313,7 @@ impl World {
             Pending::Bury(dead) => {
                 let slots = dead.iter().map(|(slot, _)| *slot).collect();
                 for (_, position) in dead {
+                    self.buried += 1;
                     self.resolve(position);
                 }
                 self.handle(consumer, ConsumerEvent::Buried(slots));
@@ -380,10 +390,18 @@ impl World {
             };
             verdicts.extend(verdict.map(|verdict| (index, verdict)));
         }
+        let mut answered = StepSet::default();
+        let is_no_answer = |(_, verdict): &&(usize, Verdict)| {
+            matches!(verdict, Verdict::Retry { .. } | Verdict::Again)
+        };
+        if verdicts.iter().filter(is_no_answer).count() < batch.len() {
+            answered.add(0);
+        }
         let ran = Ran::Done(Outcome {
             verdicts,
             released: self.release(batch.lane, 20),
-            unknown_releases: 0,
+            answered,
+            ..Outcome::default()
         });
         self.handle(consumer, ConsumerEvent::Ran { batch, ran });
     }
@@ -447,9 +465,8 @@ impl World {
         lost: Vec<(Slot, u64)>,
     ) {
         let outcome = Outcome {
-            verdicts: Vec::new(),
             released,
-            unknown_releases: 0,
+            ..Outcome::default()
         };
         self.handle(
             consumer,
@@ -459,6 +476,23 @@ impl World {
                 lost,
             },
         );
+    }
+
+    pub(super) fn was_paused(&self) -> bool {
+        self.was_paused
+    }
+
+    pub(super) fn buried(&self) -> u32 {
+        self.buried
+    }
+
+    /// The plugin fails nothing any more.
+    pub(super) fn mend(&mut self) {
+        self.odds = Odds {
+            retry: 0,
+            crash: 0,
+            ..self.odds
+        };
     }
 
     pub(super) fn held(&self) -> usize {

@@ -1,9 +1,11 @@
 //! The messages of a history and what has become of each; every step is held against it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use super::super::*;
 use crate::entropy::Entropy;
+use crate::limits::PROBE_PAUSE_FIRST;
 
 pub(super) const BOUNDS: BatchBounds = BatchBounds {
     records: 5,
@@ -17,6 +19,10 @@ pub(super) const RETRY: RetryPolicy = RetryPolicy {
     backoff_max: Duration::from_secs(2),
     max_age: Duration::from_hours(1),
 };
+
+mod breaker;
+
+use breaker::Model;
 
 /// More turns than any history here needs: one that takes longer is stuck.
 const TURNS_MAX: usize = 20_000;
@@ -38,7 +44,10 @@ struct Message {
     key: u64,
     bytes: u32,
     at: At,
+    /// Tries that failed, and those since they began anew.
     failures: u32,
+    attempts: u32,
+    since: Instant,
     /// An instance held it, or it was given up beside another of its key: its key does not wait for it.
     may_be_passed: bool,
 }
@@ -54,6 +63,17 @@ pub(super) struct Odds {
     pub(super) poison: u64,
     /// The number of lanes changes now and then.
     pub(super) relane: bool,
+    /// So many different messages must have failed until nothing is given up.
+    pub(super) breaker: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Ack,
+    Again,
+    Retry(Option<Duration>),
+    Reject,
+    Hold,
 }
 
 pub(super) struct World {
@@ -61,6 +81,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) entropy: Entropy,
     odds: Odds,
+    model: Model,
     messages: Vec<Message>,
     running: BTreeMap<usize, Vec<(Slot, u64)>>,
 }
@@ -75,8 +96,11 @@ pub(super) fn cause(kind: &'static str) -> Cause {
 
 impl World {
     pub(super) fn new(seed: u64, lanes: u16, odds: Odds) -> Self {
+        let mut all = Lanes::new(lanes, BOUNDS, RETRY);
+        all.set_breaker(odds.breaker.and_then(NonZeroU32::new));
         Self {
-            lanes: Lanes::new(lanes, BOUNDS, RETRY),
+            lanes: all,
+            model: Model::default(),
             now: Instant::default(),
             entropy: Entropy::new(seed.into()),
             odds,
@@ -114,6 +138,8 @@ impl World {
             bytes,
             at: At::Queued,
             failures: 0,
+            attempts: 0,
+            since: self.now,
             may_be_passed: false,
         });
         let slot = Slot(self.messages.len() as u64 - 1);
@@ -144,6 +170,10 @@ impl World {
             }
             assert!(!is_running, "two batches at once in lane {lane}");
             self.check_batch(lane, &batch);
+            if let Some(not_before) = self.model.open {
+                assert!(self.model.probing.replace(lane).is_none(), "two probes");
+                assert!(not_before <= self.now, "a probe before its time");
+            }
             self.running.insert(lane, batch.clone());
             any = true;
         }
@@ -203,6 +233,16 @@ impl World {
         let is_crash =
             self.percent(self.odds.crash) || batch.iter().any(|(slot, _)| self.is_poison(*slot));
         let mut expected = Expected::default();
+        let is_probe = self
+            .model
+            .probing
+            .take_if(|probing| *probing == lane)
+            .is_some();
+        let failed = self
+            .messages
+            .iter()
+            .map(|message| message.failures)
+            .sum::<u32>();
         let result = if is_crash {
             for (slot, _) in &batch {
                 self.messages[slot.0 as usize].at = At::Queued;
@@ -214,11 +254,24 @@ impl World {
         } else {
             RunResult::Done(self.verdicts(&batch, &mut expected))
         };
+        let has_failed = self
+            .messages
+            .iter()
+            .map(|message| message.failures)
+            .sum::<u32>()
+            > failed;
+        if is_probe
+            && has_failed
+            && let Some(not_before) = &mut self.model.open
+        {
+            *not_before = self.now + PROBE_PAUSE_FIRST / 2;
+        }
         let mut settled = Settled::default();
         let random = self.entropy.draw() as u64;
         self.lanes
             .settle(lane, self.now, result, random, &mut settled);
         expected.check(&settled);
+        assert_eq!(self.lanes.paused().is_some(), self.model.open.is_some());
     }
 
     /// Verdicts as a run gives them: later messages of a key that is to be tried again run again after it.
@@ -227,56 +280,68 @@ impl World {
         batch: &[(Slot, u64)],
         expected: &mut Expected,
     ) -> Vec<(usize, Verdict)> {
+        let said = self.said(batch);
+        if said.iter().any(|said| !matches!(said, Said::Retry(_))) {
+            self.answered();
+        }
         let mut verdicts = Vec::new();
-        let mut again: Vec<u64> = Vec::new();
-        // A shared emission that falls with one of its messages takes along those that did not fail.
-        let falls = self.percent(self.odds.retry) && batch.len() > 1;
-        for (index, &(slot, key)) in batch.iter().enumerate() {
-            let at = slot.0 as usize;
-            let is_last = index + 1 == batch.len();
-            let verdict = if again.contains(&key) && !(falls && is_last) {
-                self.messages[at].at = At::Queued;
-                Some(Verdict::Again)
-            } else if self.percent(self.odds.retry) || (falls && is_last) {
-                again.push(key);
-                let after = self.percent(20).then_some(Duration::from_millis(500));
-                self.fail(slot, after, expected);
-                Some(Verdict::Retry {
-                    after,
-                    cause: cause("retry"),
-                })
-            } else if falls {
-                again.push(key);
-                self.messages[at].at = At::Queued;
-                Some(Verdict::Again)
-            } else if self.percent(self.odds.reject) {
-                self.reject(slot, expected);
-                Some(Verdict::Reject(cause("reject")))
-            } else if self.percent(self.odds.hold) {
-                self.messages[at].at = At::Held;
-                self.messages[at].may_be_passed = true;
-                Some(Verdict::Held)
-            } else {
-                self.messages[at].at = At::Acked;
-                expected.acked.push(slot);
-                None
+        for (index, (&(slot, _), said)) in batch.iter().zip(said).enumerate() {
+            let message = &mut self.messages[slot.0 as usize];
+            let verdict = match said {
+                Said::Ack => {
+                    message.at = At::Acked;
+                    expected.acked.push(slot);
+                    None
+                }
+                Said::Again => {
+                    message.at = At::Queued;
+                    Some(Verdict::Again)
+                }
+                Said::Hold => {
+                    message.at = At::Held;
+                    message.may_be_passed = true;
+                    Some(Verdict::Held)
+                }
+                Said::Retry(after) => {
+                    self.fail(slot, after, expected);
+                    let cause = cause("retry");
+                    Some(Verdict::Retry { after, cause })
+                }
+                Said::Reject => {
+                    self.reject(slot, expected);
+                    Some(Verdict::Reject(cause("reject")))
+                }
             };
             verdicts.extend(verdict.map(|verdict| (index, verdict)));
         }
         verdicts
     }
 
-    fn fail(&mut self, slot: Slot, after: Option<Duration>, expected: &mut Expected) {
-        let now = self.now;
-        let message = &mut self.messages[slot.0 as usize];
-        message.failures += 1;
-        if message.failures == RETRY.attempts {
-            expected.dead.push((slot, message.failures));
-            self.give_up(slot);
-        } else {
-            message.at = At::Waiting(now + after.unwrap_or_default().max(RETRY.backoff_min / 2));
-            expected.retries += 1;
+    fn said(&mut self, batch: &[(Slot, u64)]) -> Vec<Said> {
+        let mut again: Vec<u64> = Vec::new();
+        // A shared emission that falls with one of its messages takes along those that did not fail.
+        let falls = self.percent(self.odds.retry) && batch.len() > 1;
+        let mut all = Vec::new();
+        for (index, &(_, key)) in batch.iter().enumerate() {
+            let is_last = index + 1 == batch.len();
+            let said = if again.contains(&key) && !(falls && is_last) {
+                Said::Again
+            } else if self.percent(self.odds.retry) || (falls && is_last) {
+                again.push(key);
+                Said::Retry(self.percent(20).then_some(Duration::from_millis(500)))
+            } else if falls {
+                again.push(key);
+                Said::Again
+            } else if self.percent(self.odds.reject) {
+                Said::Reject
+            } else if self.percent(self.odds.hold) {
+                Said::Hold
+            } else {
+                Said::Ack
+            };
+            all.push(said);
         }
+        all
     }
 
     fn reject(&mut self, slot: Slot, expected: &mut Expected) {
