@@ -93,6 +93,15 @@ pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 /// seven shards each an eighth: for so many, one is asked for before there is no room left.
 pub(crate) const CHECKPOINTS_PER_SPAN: u64 = 8;
 
+/// Lines about calls that gave no reply, of one pipeline at once: one for every lane of a few shards.
+pub(crate) const CRASH_LINES_BURST: u32 = 20;
+
+/// One more such line after this: a guest that traps at everything does so thousands of times a second.
+pub(crate) const CRASH_LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two lines that say a pipeline is still paused: whoever looks at a minute of the log sees one.
+pub(crate) const PAUSE_LINE_EVERY: Duration = Duration::from_mins(1);
+
 // === reload ===
 
 /// How long a file must have been left alone before it is looked at: an editor writes, renames and removes within it.

@@ -2,12 +2,14 @@
 
 mod consumer;
 mod coordinator;
+mod crashes;
 mod delivery;
 mod fetcher;
 mod generation;
 mod lane;
 mod lease_events;
 mod on_io;
+mod pauses;
 mod pipeline;
 mod shared;
 #[cfg(test)]

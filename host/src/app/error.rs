@@ -63,6 +63,18 @@ pub enum AppError {
         /// Why.
         source: PrepareError,
     },
+    /// A step fails everything, and somebody waits for the end.
+    #[error(
+        "pipeline `{pipeline}` is paused: step {step} fails everything: {why}; what is left is delivered again by the next run"
+    )]
+    Paused {
+        /// The pipeline.
+        pipeline: String,
+        /// The step, from 1.
+        step: usize,
+        /// How.
+        why: String,
+    },
     /// An output that a plugin does not have.
     #[error("pipeline `{pipeline}`, step {step}: the plugin {plugin} has no output `{output}`; it has {}", known.join(", "))]
     NoOutput {

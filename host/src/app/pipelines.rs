@@ -284,6 +284,20 @@ impl Pipelines {
             && self.running.iter().all(|one| one.pipeline.is_at_tip())
     }
 
+    /// An error if a pipeline waits for a plugin that fails everything: for how long, nobody knows.
+    pub fn look_for_pauses(&self) -> Result<(), AppError> {
+        for running in &self.running {
+            if let Some((step, why)) = running.pipeline.paused() {
+                return Err(AppError::Paused {
+                    pipeline: running.name.to_string(),
+                    step,
+                    why: why.replace(['\n', '\r'], " | "),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// All that has not come to its end, to be stopped. Nothing is followed any more.
     pub fn into_running(mut self) -> Vec<RunningPipeline> {
         if let Some(planning) = self.follow.take().and_then(|follow| follow.planning) {

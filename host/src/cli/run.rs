@@ -116,8 +116,13 @@ async fn wait(
             () = running.keep_up() => {}
             _ = tick.tick() => {}
         }
-        if until_tip && running.is_at_tip() {
-            return Stop::AtTip;
+        if until_tip {
+            if running.is_at_tip() {
+                return Stop::AtTip;
+            }
+            if let Err(error) = running.look_for_pauses() {
+                return Stop::Ended(error);
+            }
         }
         if let Err(error) = running.look_after().await {
             return Stop::Ended(error);

@@ -59,6 +59,9 @@ pub(super) const MAX_CALL: u64 = 10 * MINUTE;
 /// With the default back-off, this is five hours on one message.
 pub(super) const MAX_ATTEMPTS: u64 = 1_000;
 
+/// A breaker that needs more messages than that protects nothing.
+pub(super) const MAX_BREAKER: u64 = 10_000;
+
 /// A key that is parked longer than this stands still for no reason that a retry can cure.
 pub(super) const MAX_BACKOFF: u64 = HOUR;
 

@@ -336,10 +336,27 @@ record! {
     OnFailure {
         /// How often it is tried.
         or("{}") retry: Retry,
+        // Fewer could be messages that are wrong themselves; so few are soon mended by hand.
+        /// When a step fails everything, its shards are paused, and messages are kept instead of given up.
+        or("{ messages: 10 }") breaker: Breaker,
         /// Where it goes when it is given up. Without it, to `dead-letters/<pipeline>.jsonl` in the data directory.
         optional dead_letter: DeadLetter,
     }
     later { isolate }
+}
+
+choice! {
+    /// When a shard is paused whose step fails everything.
+    Breaker {
+        words {
+            /// Never.
+            "none" None,
+        }
+        fields {
+            /// When so many different messages have failed, and the step has answered for none.
+            messages Messages(Number<1, { bounds::MAX_BREAKER }>),
+        }
+    }
 }
 
 record! {

@@ -5,6 +5,7 @@
 mod routes;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use shardwright_core::pipeline::{
     Batch, DeadLetterTarget, Endpoint, FileTarget, Flow, Handling, KinesisSource, Leases,
@@ -347,6 +348,10 @@ fn on_failure(on_failure: &raw::OnFailure) -> Option<OnFailure> {
             backoff_min: backoff.min,
             backoff_max: backoff.max,
             max_age: retry.max_age.value()?.0,
+        },
+        breaker: match on_failure.breaker.value()? {
+            raw::Breaker::None => None,
+            raw::Breaker::Messages(messages) => NonZeroU32::new(u32::try_from(messages.0).ok()?),
         },
         dead_letter: match on_failure.dead_letter.if_written()? {
             None => DeadLetterTarget::DataDirectory,

@@ -140,6 +140,19 @@ pub enum CallError {
         /// The end of what it wrote to stderr.
         stderr: String,
     },
+    /// It asked for more or larger tables than it may have.
+    #[error(
+        "it asked for tables of {asked} elements, and may have {limit}{}",
+        stderr_suffix(stderr)
+    )]
+    Tables {
+        /// What it would have had: elements of one table, or of all together.
+        asked: u64,
+        /// The bound on that.
+        limit: u64,
+        /// The end of what it wrote to stderr.
+        stderr: String,
+    },
     /// Its reply is larger than the host takes.
     #[error("its reply is larger than {limit} bytes")]
     ReplySize {

@@ -94,6 +94,8 @@ struct Shell {
     is_draining: bool,
     /// Malformed containers, and user records outside the shard's range, as of the last look.
     told: (u64, u64),
+    /// With a pause, the probes that had failed as of the last look.
+    told_of_pause: Option<u32>,
     effects: Vec<ConsumerEffect>,
 }
 
@@ -128,6 +130,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         fetcher: None,
         is_draining: false,
         told: (0, 0),
+        told_of_pause: None,
         effects: Vec::new(),
         shared,
     };
@@ -298,6 +301,7 @@ impl Shell {
         }
         self.publish();
         self.tell_of_intake();
+        self.tell_of_pause();
         let mut over = Over::No;
         for effect in effects.drain(..) {
             if self.execute(effect) == Over::Yes {
@@ -336,6 +340,26 @@ impl Shell {
             tracing::warn!(pipeline, shard = %self.shard, "user records outside the shard's hash range are dropped, as `outside_range` asks");
         }
         self.told = (malformed, outside);
+    }
+
+    fn tell_of_pause(&mut self) {
+        let paused = self.consumer.status().paused.as_ref();
+        let probes = paused.map(|paused| paused.probes);
+        if probes == self.told_of_pause {
+            return;
+        }
+        self.told_of_pause = probes;
+        let pipeline = self.shared.name();
+        let Some(paused) = paused else {
+            return self.shared.pauses().end(&self.shard, pipeline);
+        };
+        let speaking = self.passing.speaking();
+        let plugins = &speaking.parts.plugins;
+        let plugin = paused.cause.step.and_then(|step| plugins.get(step));
+        let name = plugin.map_or("", |plugin| &plugin.description().name);
+        self.shared
+            .pauses()
+            .go_on(&self.shard, paused, name, pipeline);
     }
 
     fn execute(&mut self, effect: ConsumerEffect) -> Over {

@@ -95,6 +95,7 @@ impl Generation {
             checkpoint_after: (pipeline.flow.span / CHECKPOINTS_PER_SPAN).max(1),
             wanted: self.columns_wanted(),
             hold_max: pipeline.flow.hold,
+            breaker: pipeline.on_failure.breaker,
         }
     }
 

@@ -205,11 +205,7 @@ impl Lane {
     /// Asks the steps that are meant, in turn, for what they still have. What one emits passes through the steps behind it.
     async fn flush(&mut self, reason: FlushReason, is_meant: impl Fn(usize) -> bool) -> Flushed {
         let mut state = std::mem::take(&mut self.state);
-        let mut total = Outcome {
-            verdicts: Vec::new(),
-            released: Vec::new(),
-            unknown_releases: 0,
-        };
+        let mut total = Outcome::default();
         let mut lost = Vec::new();
         for step in 0..self.instances.len() {
             if self.instances[step].is_none() || !is_meant(step) {
@@ -219,6 +215,7 @@ impl Lane {
                 Ok(outcome) => {
                     total.released.extend(outcome.released);
                     total.unknown_releases += outcome.unknown_releases;
+                    total.answered.add_all(outcome.answered);
                 }
                 Err(crash) => {
                     lost.extend(self.lose_instance(&mut state, crash.step));
@@ -286,6 +283,9 @@ impl Lane {
     }
 
     fn report(&self, crash: &Crash, messages: usize) {
+        let Some(not_told) = self.shared.admit_crash_line() else {
+            return;
+        };
         let plugin = self
             .generation
             .parts
@@ -299,6 +299,8 @@ impl Lane {
             plugin,
             lane = %self.origin,
             messages,
+            // Of the same kind, since the last one that was written.
+            not_told,
             // The guest's own words must not look like lines of the host.
             error = %crash.error.to_string().replace(['\n', '\r'], " | "),
             "a plugin gave no reply; its instance is replaced"
@@ -312,6 +314,7 @@ fn cause_of(crash: &Crash) -> Cause {
         CallError::Time { .. } => "time",
         CallError::Wait { .. } => "wait",
         CallError::Memory { .. } => "memory",
+        CallError::Tables { .. } => "tables",
         CallError::ReplySize { .. } | CallError::Reply(_) => "reply",
         CallError::Exhausted { .. } => "exhausted",
     };

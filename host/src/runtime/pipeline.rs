@@ -171,6 +171,18 @@ impl RunningPipeline {
         self.shared.reports().clone()
     }
 
+    /// A step that fails everything, so that shards stand still for it: its number from 1, and how it fails.
+    pub fn paused(&self) -> Option<(usize, String)> {
+        let reports = self.shared.reports();
+        let paused = reports
+            .values()
+            .find_map(|report| report.status.paused.as_ref());
+        paused.map(|paused| {
+            let step = paused.cause.step.map_or(0, |step| step + 1);
+            (step, paused.cause.reason.clone())
+        })
+    }
+
     /// What all windows hold together, reservations for reads included.
     pub fn in_flight(&self) -> Usage {
         self.shared.budget().total()

@@ -11,7 +11,9 @@ use shardwright_core::{
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::crashes::CrashLines;
 use super::generation::{Generation, GenerationParts};
+use super::pauses::Pauses;
 use super::take_over::TakeOvers;
 use crate::ports::{Clock, StreamSource};
 
@@ -60,6 +62,8 @@ pub(super) struct Shared {
     /// Woken when something was given back that somebody may wait for.
     pub(super) room: Notify,
     reports: Mutex<Reports>,
+    pauses: Mutex<Pauses>,
+    crashes: Mutex<CrashLines>,
 }
 
 impl Shared {
@@ -83,6 +87,8 @@ impl Shared {
             newer: Notify::new(),
             room: Notify::new(),
             reports: Mutex::new(BTreeMap::new()),
+            pauses: Mutex::default(),
+            crashes: Mutex::new(CrashLines::new(std::time::Instant::now())),
         }
     }
 
@@ -94,6 +100,16 @@ impl Shared {
 
     pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more line about a call that gave no reply may be written, and how many were not since the last one.
+    pub(super) fn admit_crash_line(&self) -> Option<u64> {
+        let mut lines = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.admit(std::time::Instant::now())
     }
 
     fn take_overs(&self) -> MutexGuard<'_, TakeOvers> {
@@ -156,6 +172,7 @@ impl Shared {
         self.budget().leave(shard);
         self.room.notify_waiters();
         self.reports().remove(shard);
+        self.pauses().leave(shard);
     }
 
     pub(super) fn read_settings(&self) -> ReadSettings {

@@ -5,7 +5,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::guest::TimeUsedUp;
 use super::limits::REPLY_BYTES;
-use super::memory_limit::MemoryRefused;
+use super::memory_limit::{MemoryRefused, TablesRefused};
 use crate::ports::{CallError, PluginLimits};
 
 /// The setting that sizes the pool.
@@ -27,6 +27,13 @@ pub(super) fn call_error(error: &Error, limits: &PluginLimits, stderr: String) -
         return CallError::Memory {
             asked,
             limit,
+            stderr,
+        };
+    }
+    if let Some(&TablesRefused { asked, limit }) = error.downcast_ref() {
+        return CallError::Tables {
+            asked: asked as u64,
+            limit: limit as u64,
             stderr,
         };
     }

@@ -2,7 +2,7 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::limits::TABLE_ELEMENTS_IN_ALL;
+use super::limits::{TABLE_ELEMENTS, TABLE_ELEMENTS_IN_ALL};
 
 /// An instance asked for more memory than it may have.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -16,8 +16,8 @@ pub(super) struct MemoryRefused {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{asked} table elements asked for, {limit} allowed")]
 pub(super) struct TablesRefused {
-    asked: usize,
-    limit: usize,
+    pub(super) asked: usize,
+    pub(super) limit: usize,
 }
 
 /// Counts what an instance has, over all of its memories: `QuickJS` has three, and a limit on each would be three times
@@ -76,16 +76,14 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let asked = self
+        let in_all = self
             .table_elements
             .saturating_add(desired.saturating_sub(current));
-        if asked > TABLE_ELEMENTS_IN_ALL {
-            return Err(wasmtime::Error::new(TablesRefused {
-                asked,
-                limit: TABLE_ELEMENTS_IN_ALL,
-            }));
+        let bounds = [(desired, TABLE_ELEMENTS), (in_all, TABLE_ELEMENTS_IN_ALL)];
+        if let Some(&(asked, limit)) = bounds.iter().find(|(asked, limit)| asked > limit) {
+            return Err(wasmtime::Error::new(TablesRefused { asked, limit }));
         }
-        self.table_elements = asked;
+        self.table_elements = in_all;
         Ok(true)
     }
 }
