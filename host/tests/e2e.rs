@@ -3,6 +3,7 @@
 // Marked as what it is, so that helpers may panic as tests do.
 #[cfg(test)]
 mod e2e {
+    mod breaker;
     mod chance;
     mod chaos;
     mod commands;

@@ -44,7 +44,7 @@ const MISDEEDS: [(&str, &str); 10] = [
 ];
 
 /// The hostile guest, built from source.
-fn hostile() -> String {
+pub(super) fn hostile() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/build.sh");
     let built = Command::new("sh")
         .arg(script)
