@@ -102,6 +102,10 @@ pub(crate) const CRASH_LINE_EVERY: Duration = Duration::from_secs(1);
 /// Between two lines that say a pipeline is still paused: whoever looks at a minute of the log sees one.
 pub(crate) const PAUSE_LINE_EVERY: Duration = Duration::from_mins(1);
 
+/// Bytes of one plugin's file. The largest toolchain tried makes 40 MB. It is read whole, and compiled whole, and
+/// meanwhile no other plugin is compiled.
+pub(crate) const PLUGIN_BYTES_MAX: u64 = 256 << 20;
+
 // === reload ===
 
 /// How long a file must have been left alone before it is looked at: an editor writes, renames and removes within it.

@@ -91,6 +91,16 @@ pub(crate) const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Messages of a probe: enough that one which is wrong itself does not stand for the plugin, few enough to cost nothing.
 pub(crate) const PROBE_RECORDS: usize = 16;
 
+// === replies ===
+
+/// Emissions of one reply. Each costs the host some 300 bytes until it is delivered, however small it is: 500 for every
+/// message of a batch of 500 is what a handler may split its messages into.
+pub(crate) const EMISSIONS_MAX: usize = 250_000;
+
+/// Of an output's name, the bytes that are shown when the pipeline does not route it. The reason stands beside every
+/// message that the name cost.
+pub(crate) const OUTPUT_NAME_SHOWN: usize = 100;
+
 // === KPL containers ===
 
 /// User records of scratch kept between containers, about 4 MiB. An honest container of 1 MiB with records of a few bytes

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::limits::EMISSIONS_MAX;
+
 /// Byte strings laid end to end, with the place where each one ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Column {
@@ -292,6 +294,14 @@ pub enum InvalidReply {
         /// How many releases the reply has.
         releases: usize,
     },
+    /// More emissions than the host takes at once.
+    #[error("it has {emissions} emissions, and may have {limit}")]
+    TooManyEmissions {
+        /// How many there are.
+        emissions: usize,
+        /// The bound.
+        limit: usize,
+    },
     /// Columns of different lengths.
     #[error("{emissions} emissions with {found} {column}")]
     Columns {
@@ -364,7 +374,13 @@ impl Reply {
         if let Some(pair) = held.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(InvalidReply::HoldTaken { id: pair[0] });
         }
-        let is_released = |id| self.releases.iter().any(|release| release.id == id);
+        if held.is_empty() {
+            return Ok(());
+        }
+        // As many as a reply has room for, millions, and as many messages as are held may meet here.
+        let mut released: Vec<u64> = self.releases.iter().map(|release| release.id).collect();
+        released.sort_unstable();
+        let is_released = |id| released.binary_search(&id).is_ok();
         match held.iter().find(|&&id| is_held(id) && !is_released(id)) {
             Some(&id) => Err(InvalidReply::HoldTaken { id }),
             None => Ok(()),
@@ -380,6 +396,12 @@ impl Reply {
             output_names,
         } = &self.emissions;
         let emissions = data.len();
+        if emissions > EMISSIONS_MAX {
+            return Err(InvalidReply::TooManyEmissions {
+                emissions,
+                limit: EMISSIONS_MAX,
+            });
+        }
         for (column, found) in [("keys", keys.len()), ("sources", sources.len())] {
             if found != emissions {
                 return Err(InvalidReply::Columns {

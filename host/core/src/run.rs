@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::batch::Batch;
 use crate::breaker::StepSet;
 use crate::lanes::{Cause, Verdict};
+use crate::limits::OUTPUT_NAME_SHOWN;
 use crate::message::{Emissions, Failure, InvalidReply, Messages, Reply, SOURCE_CALL};
 use crate::window::Slot;
 
@@ -287,9 +288,11 @@ impl<'a> Run<'a> {
                     next_origins.push(origin);
                 }
                 None => {
+                    let output = emissions.output(index);
+                    let shown = output.floor_char_boundary(OUTPUT_NAME_SHOWN);
                     let reason = format!(
                         "it emits to the output `{}`, which the pipeline does not route",
-                        emissions.output(index)
+                        &output[..shown]
                     );
                     self.fail(&origin, Failure::Reject { reason });
                 }

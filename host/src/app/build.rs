@@ -19,6 +19,7 @@ use crate::adapters::{
 };
 use crate::builtin::{BUILTINS, builtin};
 use crate::data_dir::DataDir;
+use crate::limits::PLUGIN_BYTES_MAX;
 use crate::ports::{
     DeadLetterSink, LeaseTable, PluginLimits, PluginRuntime, PluginSpec, PrepareError,
     PreparedPlugin, Sink, StreamSource,
@@ -309,9 +310,19 @@ async fn plugin_bytes(pipeline: &Pipeline, number: usize) -> Result<Bytes, AppEr
 
 async fn read(path: &Path) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
-    spawn_blocking(move || std::fs::read(path))
-        .await
-        .map_err(io::Error::other)?
+    let read = move || {
+        let found = std::fs::metadata(&path)?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        if found.len() > PLUGIN_BYTES_MAX {
+            let size = found.len();
+            let why = format!("it has {size} bytes, and a plugin may have {PLUGIN_BYTES_MAX}");
+            return Err(io::Error::other(why));
+        }
+        std::fs::read(path)
+    };
+    spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
 /// A task that prepares something panicked, or the process stops.

@@ -4,7 +4,7 @@ use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::guest::TimeUsedUp;
-use super::limits::REPLY_BYTES;
+use super::limits::{FRAME_BYTES, REPLY_BYTES};
 use super::memory_limit::{MemoryRefused, TablesRefused};
 use crate::ports::{CallError, PluginLimits};
 
@@ -69,7 +69,7 @@ fn trap_text(error: &Error, backtrace: Option<&WasmBacktrace>) -> String {
         .iter()
         .take(FRAMES)
         .map(|frame| match (frame.func_name(), frame.module_offset()) {
-            (Some(name), _) => name.to_owned(),
+            (Some(name), _) => name[..name.floor_char_boundary(FRAME_BYTES)].to_owned(),
             (None, Some(offset)) => format!("{offset:#x}"),
             (None, None) => format!("function {}", frame.func_index()),
         })

@@ -34,6 +34,27 @@ pub(super) const INSTANCE_METADATA: usize = 1 << 20;
 /// out, so that a handler may multiply it.
 pub(super) const REPLY_BYTES: u64 = 64 << 20;
 
+/// A guest's reason for a failure, and each problem of a configuration, bytes: it stands beside every message of a batch.
+pub(super) const REASON_BYTES: usize = 4 << 10;
+
+/// Problems of a configuration that are told.
+pub(super) const PROBLEMS: usize = 100;
+
+/// Names of what a component exports or imports that are told when it is refused: it may have a million.
+pub(super) const NAMES_TOLD: usize = 20;
+
+/// The name and the version that a plugin gives itself, and each of its outputs, bytes. They stand in log lines.
+pub(super) const DESCRIBED_NAME_BYTES: usize = 128;
+
+/// Outputs of a plugin.
+pub(super) const DESCRIBED_OUTPUTS: usize = 256;
+
+/// The schema of a plugin's configuration, bytes.
+pub(super) const DESCRIBED_SCHEMA_BYTES: usize = 1 << 20;
+
+/// A function's name in a backtrace, bytes: names are the guest's, and may be as long as it likes.
+pub(super) const FRAME_BYTES: usize = 120;
+
 /// Handles (streams, pollables, clocks) one instance may hold in the host.
 pub(super) const HOST_HANDLES: usize = 1_000;
 

@@ -156,11 +156,16 @@ impl Prepared {
             error => PrepareError::Start(error),
         })?;
         match started {
-            Ok(started) => Ok(Self {
-                description: description(&plugin.entry, started.description, &digest),
-                plugin,
-                digest,
-            }),
+            Ok(started) => {
+                if let Some(said) = &started.description {
+                    v0_1::check_description(said).map_err(|why| PrepareError::World { why })?;
+                }
+                Ok(Self {
+                    description: description(&plugin.entry, started.description, &digest),
+                    plugin,
+                    digest,
+                })
+            }
             Err(NotStarted::Configure(problems)) => Err(PrepareError::Config { problems }),
             Err(NotStarted::Describe(failed)) => Err(PrepareError::World {
                 why: format!("`describe` fails: {}", reason(&failed)),

@@ -16,6 +16,10 @@ pub(super) use bindings::exports::shardwright::plugin::{
 use bindings::shardwright::plugin::types;
 pub(super) use gather::Gathered;
 
+use super::limits::{
+    DESCRIBED_NAME_BYTES, DESCRIBED_OUTPUTS, DESCRIBED_SCHEMA_BYTES, PROBLEMS, REASON_BYTES,
+};
+
 /// The columns of a batch, borrowed; those that are not wanted are empty.
 pub(super) fn batch(messages: &Messages, wanted: ColumnsWanted) -> batch_handler::Batch<'_> {
     fn column(column: &Column, is_wanted: bool) -> (&[u8], &[u32]) {
@@ -55,9 +59,11 @@ pub(super) fn failure(failure: types::Failure) -> Failure {
             after: later
                 .after_ms
                 .map(|ms| Duration::from_millis(u64::from(ms))),
-            reason: later.reason,
+            reason: cut(later.reason, REASON_BYTES),
         },
-        types::Failure::Reject(reason) => Failure::Reject { reason },
+        types::Failure::Reject(reason) => Failure::Reject {
+            reason: cut(reason, REASON_BYTES),
+        },
     }
 }
 
@@ -121,17 +127,59 @@ pub(super) fn columns(columns: types::Columns) -> ColumnsWanted {
     }
 }
 
+/// A guest's text, no longer than that.
+pub(super) fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// Whether a plugin says no more of itself than log lines and tables can bear.
+pub(super) fn check_description(said: &describe::Description) -> Result<(), String> {
+    let schema = said.config_schema.as_ref().map_or(0, String::len);
+    let output = said.outputs.iter().map(String::len).max().unwrap_or(0);
+    let bounds = [
+        ("a name", said.name.len(), DESCRIBED_NAME_BYTES, "bytes"),
+        (
+            "a version",
+            said.version.len(),
+            DESCRIBED_NAME_BYTES,
+            "bytes",
+        ),
+        ("an output's name", output, DESCRIBED_NAME_BYTES, "bytes"),
+        ("a list", said.outputs.len(), DESCRIBED_OUTPUTS, "outputs"),
+        ("a config schema", schema, DESCRIBED_SCHEMA_BYTES, "bytes"),
+    ];
+    for (what, has, limit, unit) in bounds {
+        if has > limit {
+            let why =
+                format!("it describes itself with {what} of {has} {unit}, and may use {limit}");
+            return Err(why);
+        }
+    }
+    let names = [&said.name, &said.version].into_iter().chain(&said.outputs);
+    if names.flat_map(|name| name.chars()).any(char::is_control) {
+        return Err("it describes itself with control characters in a name".to_owned());
+    }
+    Ok(())
+}
+
 /// What is wrong with a configuration, a line each.
 pub(super) fn config_problems(error: configure::ConfigError) -> Vec<String> {
     match error {
-        configure::ConfigError::Unreadable(why) => vec![why],
+        configure::ConfigError::Unreadable(why) => vec![cut(why, REASON_BYTES)],
         configure::ConfigError::Invalid(problems) => problems
             .into_iter()
+            .take(PROBLEMS)
             .map(|problem| {
+                let message = cut(problem.message, REASON_BYTES);
                 if problem.path.is_empty() {
-                    problem.message
+                    message
                 } else {
-                    format!("{}: {}", problem.path, problem.message)
+                    format!("{}: {message}", cut(problem.path, REASON_BYTES))
                 }
             })
             .collect(),

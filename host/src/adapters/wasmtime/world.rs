@@ -4,6 +4,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use super::limits::NAMES_TOLD;
 use crate::ports::PrepareError;
 
 pub(super) const BATCH_HANDLER: &str = "shardwright:plugin/batch-handler@0.1.0";
@@ -84,13 +85,15 @@ fn no_handler(names: &[&str]) -> String {
     if !other.is_empty() {
         return format!(
             "it is built for another version of the contract ({}); {needed}",
-            other.join(", ")
+            other[..other.len().min(NAMES_TOLD)].join(", ")
         );
     }
     if names.is_empty() {
         return format!("it exports nothing; {needed}");
     }
-    format!("it exports {}; {needed}", names.join(", "))
+    let told = names.len().min(NAMES_TOLD);
+    let more = if told < names.len() { ", …" } else { "" };
+    format!("it exports {}{more}; {needed}", names[..told].join(", "))
 }
 
 /// Everything that a component imports.
@@ -111,6 +114,7 @@ pub(super) fn check_imports(engine: &Engine, component: &Component) -> Result<()
         .imports(engine)
         .filter(|(name, item)| !is_free(name) && !is_types_only(engine, &item.ty))
         .map(|(name, _)| name.to_owned())
+        .take(NAMES_TOLD)
         .collect();
     if imports.is_empty() {
         Ok(())

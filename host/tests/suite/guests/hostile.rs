@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use shardwright::ports::{CallError, PluginLimits};
-use shardwright_core::InvalidReply;
+use shardwright_core::{Failure, InvalidReply};
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::fixture::{MIB, WIDE, fails, hostile, instance, messages, prepare, reply};
@@ -202,6 +202,24 @@ async fn every_forged_reply_is_found() {
         let answer = reply(&mut *instance, &messages(&[&command])).await;
         assert!(answer.check(1, |_| false).is_err(), "{forged}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn emissions_are_bounded_in_number_and_reasons_in_length() {
+    let mut instance = hostile(WIDE).await;
+    let answer = reply(&mut *instance, &messages(&["many 250000"])).await;
+    answer.check(1, |_| false).unwrap();
+    let answer = reply(&mut *instance, &messages(&["many 250001"])).await;
+    let error = answer.check(1, |_| false).unwrap_err();
+    assert!(
+        matches!(error, InvalidReply::TooManyEmissions { .. }),
+        "{error}"
+    );
+    let answer = reply(&mut *instance, &messages(&["reason 1000"])).await;
+    let (_, Failure::Reject { reason }) = &answer.failures[0] else {
+        panic!("{answer:?}");
+    };
+    assert!(reason.len() < 5 << 10, "{}", reason.len());
 }
 
 #[tokio::test]

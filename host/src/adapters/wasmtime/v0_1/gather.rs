@@ -5,11 +5,14 @@ use std::collections::HashSet;
 
 use shardwright_core::{Column, Failure, Messages, Reply};
 
-use super::super::limits::REPLY_BYTES;
+use super::super::limits::{DESCRIBED_OUTPUTS, REPLY_BYTES};
 use super::{failure, message_handler, types};
 
 /// The output of an emission that names none.
 const DEFAULT_OUTPUT: &str = "default";
+
+/// What an emission takes in the columns beside its payload and key, bytes: one that is empty costs too.
+const COLUMN_BYTES: u64 = 16;
 
 /// What the calls of a batch have answered so far.
 pub(in super::super) struct Gathered<'m> {
@@ -20,7 +23,7 @@ pub(in super::super) struct Gathered<'m> {
     bytes: u64,
 }
 
-/// The answers of a batch are together larger than the host takes.
+/// The answers of a batch are together larger than the host takes, or go to more outputs than a plugin can have.
 #[derive(Debug)]
 pub(in super::super) struct TooLarge;
 
@@ -95,7 +98,7 @@ impl<'m> Gathered<'m> {
     fn emit(&mut self, source: u32, emission: &message_handler::Emission) -> Result<(), TooLarge> {
         let own_key = self.key(source as usize);
         let key = emission.key.as_ref().map_or(own_key, String::as_bytes);
-        self.bytes += (emission.data.len() + key.len()) as u64;
+        self.bytes += (emission.data.len() + key.len()) as u64 + COLUMN_BYTES;
         if self.bytes > REPLY_BYTES {
             return Err(TooLarge);
         }
@@ -114,10 +117,15 @@ impl<'m> Gathered<'m> {
                 .output_names
                 .iter()
                 .position(|name| name == output);
-            let name = known.unwrap_or_else(|| {
-                emissions.output_names.push(output.to_owned());
-                emissions.output_names.len() - 1
-            });
+            let name = match known {
+                Some(name) => name,
+                // Each is looked for in all: they must stay few.
+                None if emissions.output_names.len() >= DESCRIBED_OUTPUTS => return Err(TooLarge),
+                None => {
+                    emissions.output_names.push(output.to_owned());
+                    emissions.output_names.len() - 1
+                }
+            };
             emissions.outputs.push(name as u32);
         }
         Ok(())

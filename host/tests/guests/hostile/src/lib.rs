@@ -140,6 +140,7 @@ fn obey(state: &mut State, index: u32, data: &[u8], reply: &mut Reply) -> Result
         "many" => (0..act::number(rest)).for_each(|_| emit(reply, index, "", "default", b"x")),
         "retry" => fail(retry(rest.parse().ok())),
         "reject" => fail(reject()),
+        "reason" => fail(Failure::Reject("r".repeat(act::number(rest) << 10))),
         "retry-call" => return Err(retry(rest.parse().ok())),
         "reject-call" => return Err(reject()),
         "hold" => {
