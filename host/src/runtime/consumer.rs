@@ -349,9 +349,9 @@ impl Shell {
             return;
         }
         self.told_of_pause = probes;
-        let pipeline = self.shared.name();
+        let (pipeline, now) = (self.shared.name(), self.shared.clock.now());
         let Some(paused) = paused else {
-            return self.shared.pauses().end(&self.shard, pipeline);
+            return self.shared.pauses().end(now, &self.shard, pipeline);
         };
         let speaking = self.passing.speaking();
         let plugins = &speaking.parts.plugins;
@@ -359,7 +359,7 @@ impl Shell {
         let name = plugin.map_or("", |plugin| &plugin.description().name);
         self.shared
             .pauses()
-            .go_on(&self.shard, paused, name, pipeline);
+            .go_on(now, &self.shard, paused, name, pipeline);
     }
 
     fn execute(&mut self, effect: ConsumerEffect) -> Over {

@@ -1,6 +1,6 @@
 //! How many lines calls that gave no reply may cause.
 
-use std::time::Instant;
+use shardwright_core::Instant;
 
 use crate::limits::{CRASH_LINE_EVERY, CRASH_LINES_BURST};
 
@@ -24,7 +24,7 @@ impl CrashLines {
     /// Whether a line may be written, and how many were not since the last one.
     pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         let every = CRASH_LINE_EVERY.as_millis().max(1);
-        let passed = now.saturating_duration_since(self.filled).as_millis() / every;
+        let passed = now.since(self.filled).as_millis() / every;
         if let Ok(more @ 1..) = u32::try_from(passed) {
             self.left = self.left.saturating_add(more).min(CRASH_LINES_BURST);
             self.filled = now;
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_storm_of_crashes_is_a_line_a_second_that_says_how_many_there_were() {
-        let start = Instant::now();
+        let start = Instant::default();
         let mut lines = CrashLines::new(start);
         let told = |lines: &mut CrashLines, second: u64| {
             let at = |n| start + Duration::from_secs(second) + Duration::from_micros(n);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use shardwright_core::{Instant, Paused, ShardId};
 
-use super::clock;
 use crate::limits::PAUSE_LINE_EVERY;
 
 /// The shards of a pipeline in this process that are paused.
@@ -17,10 +16,16 @@ pub(super) struct Pauses {
 
 impl Pauses {
     /// A shard is paused, or one more probe of it has failed.
-    pub(super) fn go_on(&mut self, shard: &ShardId, paused: &Paused, plugin: &str, pipeline: &str) {
+    pub(super) fn go_on(
+        &mut self,
+        now: Instant,
+        shard: &ShardId,
+        paused: &Paused,
+        plugin: &str,
+        pipeline: &str,
+    ) {
         let is_first = self.shards.is_empty();
         self.shards.insert(shard.clone());
-        let now = clock::now();
         if is_first {
             self.since = paused.since;
         } else if now.since(self.told) < PAUSE_LINE_EVERY {
@@ -47,9 +52,9 @@ impl Pauses {
     }
 
     /// The step has answered.
-    pub(super) fn end(&mut self, shard: &ShardId, pipeline: &str) {
+    pub(super) fn end(&mut self, now: Instant, shard: &ShardId, pipeline: &str) {
         if self.shards.remove(shard) && self.shards.is_empty() {
-            let after = clock::now().since(self.since);
+            let after = now.since(self.since);
             tracing::info!(
                 pipeline,
                 ?after,

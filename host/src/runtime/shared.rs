@@ -69,6 +69,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(parts: PipelineParts) -> Self {
         let generation = Generation::new(1, parts.generation);
+        let crashes = CrashLines::new(parts.clock.now());
         let Pipeline { name, source, .. } = &*generation.parts.pipeline;
         Self {
             name: name.clone(),
@@ -88,7 +89,7 @@ impl Shared {
             room: Notify::new(),
             reports: Mutex::new(BTreeMap::new()),
             pauses: Mutex::default(),
-            crashes: Mutex::new(CrashLines::new(std::time::Instant::now())),
+            crashes: Mutex::new(crashes),
         }
     }
 
@@ -109,7 +110,7 @@ impl Shared {
     /// Whether one more line about a call that gave no reply may be written, and how many were not since the last one.
     pub(super) fn admit_crash_line(&self) -> Option<u64> {
         let mut lines = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.admit(std::time::Instant::now())
+        lines.admit(self.clock.now())
     }
 
     fn take_overs(&self) -> MutexGuard<'_, TakeOvers> {

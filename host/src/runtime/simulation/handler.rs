@@ -5,7 +5,7 @@ use std::time::Duration;
 use shardwright_core::{
     Failure, FlushReason, Hold, Messages, Release, Reply, SOURCE_CALL, ShardId,
 };
-use shardwright_sim::{Fault, Said, TIME_LIMIT};
+use shardwright_sim::{Fault, Said, TIME_LIMIT, Target};
 
 use super::time::Sim;
 use super::world::World;
@@ -170,7 +170,8 @@ impl Drop for SimInstance {
 impl World {
     fn handle(&mut self, hands: &mut Hands, step: usize, nodes: &[u32]) -> Call {
         let mut takes = self.spend_time();
-        let is_poison = |node: &u32| self.ledger.is_poison(*node);
+        let is_mended = self.is_calm && self.plan.settings.breaker.is_some();
+        let is_poison = |node: &u32| !is_mended && self.ledger.is_poison(*node);
         let of_all = |said| nodes.iter().map(|node| (*node, said)).collect::<Vec<_>>();
         let crashed = |takes, error| Call {
             takes,
@@ -178,7 +179,8 @@ impl World {
             answer: Err(error),
             is_valid: true,
         };
-        if nodes.iter().any(is_poison) || self.strikes(Fault::Trap) {
+        let is_broken = self.is_away(Target::Plugins);
+        if is_broken || nodes.iter().any(is_poison) || self.strikes(Fault::Trap) {
             return crashed(takes, trap());
         }
         if self.strikes(Fault::Hang) {
@@ -237,7 +239,7 @@ impl World {
 
     fn flush(&mut self, hands: &mut Hands, step: usize) -> Call {
         let takes = self.spend_time();
-        if self.strikes(Fault::Trap) {
+        if self.is_away(Target::Plugins) || self.strikes(Fault::Trap) {
             return Call {
                 takes,
                 said: Vec::new(),

@@ -42,7 +42,7 @@ pub(super) struct World {
     pub(super) is_calm: bool,
     pub(super) faults: u32,
     /// Until when table, stream and sinks are away.
-    pub(super) away_until: [u64; 3],
+    pub(super) away_until: [u64; 4],
     pub(super) stream: Stream,
     pub(super) table: Table,
     pub(super) ledger: Ledger,
@@ -171,7 +171,7 @@ impl World {
             looks: 0,
             is_calm: false,
             faults: 0,
-            away_until: [0; 3],
+            away_until: [0; 4],
             table: Table::default(),
             ledger: Ledger::default(),
             trace: Trace::new(is_told),
@@ -294,7 +294,11 @@ impl World {
 
     /// Whether a call is refused at once.
     pub(super) fn is_refused(&mut self, fault: Fault, target: Target) -> bool {
-        self.now < self.away_until[target as usize] || self.strikes(fault)
+        self.is_away(target) || self.strikes(fault)
+    }
+
+    pub(super) fn is_away(&self, target: Target) -> bool {
+        self.now < self.away_until[target as usize]
     }
 
     pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
