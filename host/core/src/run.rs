@@ -288,13 +288,7 @@ impl<'a> Run<'a> {
                     next_origins.push(origin);
                 }
                 None => {
-                    let output = emissions.output(index);
-                    let shown = output.floor_char_boundary(OUTPUT_NAME_SHOWN);
-                    let reason = format!(
-                        "it emits to the output `{}`, which the pipeline does not route",
-                        &output[..shown]
-                    );
-                    self.fail(&origin, Failure::Reject { reason });
+                    self.fail(&origin, unrouted(emissions.output(index)));
                 }
             }
         }
@@ -438,6 +432,12 @@ impl<'a> Run<'a> {
             .get(unit)
             .map_or_else(Default::default, |unit| (unit.holds, unit.emitted))
     }
+}
+
+fn unrouted(output: &str) -> Failure {
+    let shown = &output[..output.floor_char_boundary(OUTPUT_NAME_SHOWN)];
+    let reason = format!("it emits to the output `{shown}`, which the pipeline does not route");
+    Failure::Reject { reason }
 }
 
 /// Whether a step says of any of its messages something else than that it is to be tried again.

@@ -5,4 +5,3 @@ mod handlers;
 mod hostile;
 mod languages;
 mod lifecycle;
-mod modules;
