@@ -14,6 +14,7 @@ use crate::run::Outcome;
 use crate::shard::HashRange;
 
 mod checks;
+mod holds;
 
 const RETRY: RetryPolicy = RetryPolicy {
     attempts: 3,
@@ -404,47 +405,6 @@ impl World {
             ..Outcome::default()
         });
         self.handle(consumer, ConsumerEvent::Ran { batch, ran });
-    }
-
-    /// Some of what a lane's instances hold is settled, one way or another.
-    fn release(&mut self, lane: usize, odds: u64) -> Vec<(Slot, u64, Option<Verdict>)> {
-        let slots: Vec<Slot> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.lane == lane)
-            .map(|(slot, _)| *slot)
-            .collect();
-        let mut released = Vec::new();
-        for slot in slots {
-            if self.odds.keeps || !self.percent(odds) {
-                continue;
-            }
-            let held = self.held.remove(&slot).unwrap();
-            let verdict = match self.below(8) {
-                0 => Some(Verdict::Retry {
-                    after: None,
-                    cause: cause("retry"),
-                }),
-                1 => Some(Verdict::Reject(cause("reject"))),
-                2 => Some(Verdict::Again),
-                _ => {
-                    self.resolve(held.position);
-                    None
-                }
-            };
-            released.push((slot, held.key_hash, verdict));
-        }
-        released
-    }
-
-    fn lose(&mut self, lane: usize) -> Vec<(Slot, u64)> {
-        let held = std::mem::take(&mut self.held);
-        let (lost, kept) = held.into_iter().partition(|(_, held)| held.lane == lane);
-        self.held = kept;
-        let lost: BTreeMap<Slot, Held> = lost;
-        lost.into_iter()
-            .map(|(slot, held)| (slot, held.key_hash))
-            .collect()
     }
 
     fn flushed(&mut self, consumer: &mut Consumer, lane: usize, is_asked: bool) {
