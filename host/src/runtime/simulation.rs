@@ -144,7 +144,7 @@ fn calm_down(sim: &Sim, commands: &mut Commands) {
         let mut world = sim.world();
         world.tell(|| "faults stop".to_owned());
         world.is_calm = true;
-        world.away_until = [0; 3];
+        world.away_until = [0; 4];
         let now = world.now;
         for process in &mut world.processes {
             process.paused_until = process.paused_until.min(now);
