@@ -13,6 +13,7 @@ mod e2e {
     mod faults;
     mod first_record;
     mod fleet;
+    mod handovers;
     mod kills;
     mod lineages;
     mod load;

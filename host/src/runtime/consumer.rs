@@ -227,7 +227,8 @@ impl Shell {
                     LostReason::Taken { owner: None, .. } => "its row has changed".to_owned(),
                     LostReason::Expired => "it could not be renewed in time".to_owned(),
                 };
-                tracing::warn!(pipeline, shard = %self.shard, why, "the lease is lost; its batches are dropped");
+                let records = self.consumer.usage().records;
+                tracing::warn!(pipeline, shard = %self.shard, why, records, "the lease is lost; its batches are dropped");
                 return Over::Yes;
             }
             Some(StopReason::ShardEnd) => {

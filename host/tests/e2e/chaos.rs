@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::chance::{Chance, pause, rounds};
-use super::fleet::{Fleet, SPAN, Servers, middle_and_most};
+use super::fleet::{BATCH, Fleet, LANES, SPAN, Servers, middle_and_most};
 use super::machine::wait_for;
 use super::output::{assert_complete_and_in_order, repeats};
 use super::rows::Watched;
 
 const FAILOVER: Duration = Duration::from_secs(3);
 const WORKERS: usize = 3;
+
+/// What a worker says of a shard that it has lost.
+const SAYS: &str = "its batches are dropped";
 
 #[derive(Debug, Default)]
 struct Times {
@@ -27,6 +30,38 @@ fn wait_until_it_owns_nothing(fleet: &Fleet, name: &str, began: Instant) -> Dura
         (!fleet.owns(name)).then_some(())
     });
     began.elapsed()
+}
+
+/// Thaws a worker whose leases are others' by now. Nobody else moves meanwhile, so that whatever changes is its doing:
+/// it writes nothing to the rows that it had (LE-3), delivers no more than the batches in its hands, and says so.
+fn assert_it_lets_go(fleet: &Fleet, victim: usize, had: &[String]) {
+    let others = || fleet.workers.iter().enumerate();
+    let others = || others().filter(|(index, _)| *index != victim);
+    others().for_each(|(_, other)| other.process.freeze());
+    let rows_of = || -> Vec<_> {
+        let rows = fleet.rows().into_iter();
+        rows.filter(|(shard, _)| had.contains(shard)).collect()
+    };
+    let (rows, delivered) = (rows_of(), fleet.lines().len());
+    let frozen = &fleet.workers[victim].process;
+    let known = frozen.stderr().len();
+    frozen.thaw();
+    wait_for("it says of every shard that it drops its batches", || {
+        let story = frozen.stderr();
+        let says = |shard: &String| {
+            let mut lines = story[known..].lines();
+            lines.any(|line| line.contains(SAYS) && line.contains(shard.as_str()))
+        };
+        had.iter().all(says).then_some(())
+    });
+    let (rows_after, delivered_after) = (rows_of(), fleet.lines().len());
+    others().for_each(|(_, other)| other.process.thaw());
+    assert_eq!(rows_after, rows, "rows that are another's");
+    let most = had.len() * LANES * BATCH;
+    assert!(
+        delivered_after - delivered <= most,
+        "{delivered} and then {delivered_after} lines, though {most} at most were in its hands"
+    );
 }
 
 /// Nothing is lost, first attempts are in order per key, no checkpoint moves back, and what each event repeats is bounded.
@@ -68,18 +103,13 @@ fn kill_stop_and_freeze(servers: &Servers, shards: usize, few: u64) {
             }
             _ => {
                 disturbances += 1;
+                let had = fleet.owned_by(&fleet.workers[victim].name);
                 let frozen = &fleet.workers[victim];
                 frozen.process.freeze();
                 times
                     .frozen
                     .push(wait_until_it_owns_nothing(&fleet, &frozen.name, began));
-                let known = frozen.process.stderr().len();
-                frozen.process.thaw();
-                wait_for("it says that its leases are lost", || {
-                    frozen.process.stderr()[known..]
-                        .contains("lease lost")
-                        .then_some(())
-                });
+                assert_it_lets_go(&fleet, victim, &had);
             }
         }
         fleet.wait_for_even_shares();

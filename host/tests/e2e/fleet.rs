@@ -20,6 +20,10 @@ use super::wire::Client;
 /// What a worker may have read and not checkpointed.
 pub(super) const SPAN: u64 = 2_000;
 
+/// Lanes of a shard, and messages of a batch.
+pub(super) const LANES: usize = 4;
+pub(super) const BATCH: usize = 100;
+
 /// How often the output is looked at: gaps are as exact as this.
 const TAIL: Duration = Duration::from_millis(10);
 
@@ -96,8 +100,8 @@ impl Fleet {
             &format!(
                 "version: 1\npipeline: {TABLE}\nsource: {{ kinesis: {{ stream: {STREAM}, {source}, \
                  read: {{ poll: {{ interval: 50ms }} }}, leases: {{ failover: {}ms{leases} }} }} }}\n\
-                 flow: {{ lanes: 4, in_flight: {{ records: 1000 }}, span: {SPAN}, \
-                 batch: {{ records: 100, wait: 20ms }} }}\n\
+                 flow: {{ lanes: {LANES}, in_flight: {{ records: 1000 }}, span: {SPAN}, \
+                 batch: {{ records: {BATCH}, wait: 20ms }} }}\n\
                  sinks: {{ out: {{ file: {{ path: out.jsonl }} }} }}\ncheckpoint: {{ every: 1s }}\n",
                 failover.as_millis()
             ),
@@ -195,6 +199,30 @@ impl Fleet {
     pub(super) fn owns(&self, name: &str) -> bool {
         let rows = self.rows();
         rows.values().any(|row| row.owner.as_deref() == Some(name))
+    }
+
+    /// The shards that a worker has taken.
+    pub(super) fn owned_by(&self, name: &str) -> Vec<String> {
+        let rows = self.rows().into_iter();
+        let is_its = |(_, row): &(String, Row)| row.is_taken && row.owner.as_deref() == Some(name);
+        rows.filter(is_its).map(|(shard, _)| shard).collect()
+    }
+
+    /// What has been delivered so far.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        lines_after_kills(&self.machine.path("out.jsonl"))
+    }
+
+    /// Makes a lease another worker's behind its owner's back, as a thief does: the owner learns of it by its next write.
+    pub(super) fn steal(&self, shard: &str, thief: &str) {
+        let body = json!({
+            "TableName": TABLE,
+            "Key": { "leaseKey": { "S": shard } },
+            "UpdateExpression":
+                "SET leaseOwner = :thief, successor = :thief, leaseCounter = leaseCounter + :one",
+            "ExpressionAttributeValues": { ":thief": { "S": thief }, ":one": { "N": "1" } },
+        });
+        self.tables.dynamodb("UpdateItem", &body).unwrap();
     }
 
     /// Stops one worker in good order.

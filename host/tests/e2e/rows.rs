@@ -13,12 +13,16 @@ pub(super) enum Stored {
     ShardEnd,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) stored: Stored,
     pub(super) owner: Option<String>,
+    /// What every write to the lease adds one to.
+    pub(super) counter: u64,
     /// Which acquisition by that owner.
     pub(super) incarnation: Option<String>,
+    /// The owner has taken it: it was not just handed to it.
+    pub(super) is_taken: bool,
     pub(super) parents: Vec<String>,
 }
 
@@ -42,6 +46,8 @@ pub(super) fn rows(client: &Client, table: &str) -> BTreeMap<String, Row> {
             let row = Row {
                 stored,
                 owner: item["leaseOwner"]["S"].as_str().map(str::to_owned),
+                counter: item["leaseCounter"]["N"].as_str().unwrap().parse().unwrap(),
+                is_taken: item["incarnationOwner"] == item["leaseOwner"],
                 incarnation: item["incarnation"]["S"].as_str().map(str::to_owned),
                 parents: parents
                     .into_iter()

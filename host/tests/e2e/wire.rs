@@ -101,6 +101,10 @@ impl Client {
         self.call(&format!("Kinesis_20131202.{operation}"), body)
     }
 
+    pub(super) fn dynamodb(&self, operation: &str, body: &Value) -> io::Result<Value> {
+        self.call(&format!("DynamoDB_20120810.{operation}"), body)
+    }
+
     /// The shards of a stream and their parents.
     pub(super) fn shards(&self, stream: &str) -> BTreeMap<String, Vec<String>> {
         let mut shards = BTreeMap::new();
