@@ -350,7 +350,7 @@ impl Coordinator {
         }
         let is_drained =
             self.held.is_empty() && self.taking.is_empty() && self.announcing.is_empty();
-        if self.phase == Phase::Draining && is_drained {
+        if self.phase == Phase::Draining && (is_drained || mutant!(StopLeavesLeases)) {
             self.phase = Phase::Over;
             effects.push(CoordinatorEffect::Finished);
         }

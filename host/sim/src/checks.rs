@@ -196,9 +196,12 @@ impl Ledger {
             let shard = &self.shards[life.shard];
             let range = life.stored.min(life.newest)..life.newest;
             let records = shard.records[range].iter();
-            records
-                .filter(|record| !self.records[**record as usize].is_skipped)
-                .count()
+            let is_open = |record: &&u32| {
+                let known = &self.records[**record as usize];
+                let is_gone = known.is_trimmed && life.mark(known.index) == Mark::Unseen;
+                !known.is_skipped && !is_gone
+            };
+            records.filter(is_open).count()
         };
         let held: usize = living().map(open).sum();
         let bound = span as usize + living().count();

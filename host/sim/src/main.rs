@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let (mut events, mut virtual_time) = (0, Duration::ZERO);
     let first = wanted.seeds.start;
     for seed in wanted.seeds.clone() {
-        let plan = Plan::draw(seed);
+        let plan = Plan::draw_more(seed);
         let report = simulate(&plan, wanted.is_traced);
         if wanted.is_traced {
             print_lines(&report);

@@ -37,7 +37,8 @@ impl Outside<'_> {
     /// An open shard is split, or merged with its neighbour; which one, the number decides.
     pub fn reshard(&mut self, chosen: u64, is_split: bool) {
         let open = self.stream.open_shards();
-        if self.stream.shards().count() >= SHARDS_MAX {
+        let most = SHARDS_MAX.max(self.settings.shards as usize + 8);
+        if self.stream.shards().count() >= most {
             return;
         }
         let Some(&shard) = open.get((chosen % open.len().max(1) as u64) as usize) else {
@@ -59,11 +60,12 @@ impl Outside<'_> {
         }
     }
 
-    /// Retention moves on to so many nanoseconds ago, over what is done only: what it takes unread is lost by nobody's
-    /// fault, and shows nothing.
-    pub fn trim(&mut self, table: &Table, age: u64) {
+    /// Retention moves on to so many nanoseconds ago, over what is done only, unless it is to take what is unread too. That is
+    /// lost by nobody's fault; but all that is left must still be done.
+    pub fn trim(&mut self, table: &Table, age: u64, takes_unread: bool) {
         let mut horizon = self.now.saturating_sub(age);
-        for shard in 0..self.stream.shards().count() {
+        let shards = self.stream.shards().count();
+        for shard in (0..shards).filter(|_| !takes_unread) {
             let Some(left) = self.ledger.first_unsettled(shard) else {
                 // Its last reader must find its end.
                 if !table.is_done(&self.stream.shard(shard).id)

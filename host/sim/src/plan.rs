@@ -9,6 +9,8 @@ use shardwright_core::OutsideRange;
 use crate::dice::Dice;
 use crate::faults::{Fault, Odds};
 
+mod more;
+
 /// One history to be: everything but the outcome of the dice on the way.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -80,6 +82,8 @@ pub struct Settings {
     /// So many different messages a step must have failed until its shard is paused. If it ever is, handlers take the
     /// poison too once faults stop: a shard in which nothing else is left would be paused for good.
     pub breaker: Option<NonZeroU32>,
+    /// The most leases that a worker takes while faults strike.
+    pub max_leases: usize,
 }
 
 /// Where shards without a lease begin.
@@ -102,8 +106,10 @@ pub enum Operation {
     Split(u64),
     /// Two neighbours are merged.
     Merge(u64),
-    /// Retention moves on to a moment so many milliseconds ago.
+    /// Retention moves on to a moment so many milliseconds ago, but takes nothing that is not done.
     Trim(u64),
+    /// Retention moves on to a moment so many milliseconds ago, and takes what nobody has read.
+    Outrun(u64),
     /// A process of this name is started. One of that name may be running.
     Start(u64),
     /// A process dies.
@@ -179,6 +185,7 @@ impl Settings {
             drift: *dice.one_of(&[0, 500, 30_000]),
             poison: *dice.one_of(&[0, 0, 20, 100]),
             breaker: None,
+            max_leases: usize::MAX,
         }
     }
 }
@@ -233,6 +240,13 @@ impl Plan {
             calm_at: ms(length),
             spared: BTreeSet::new(),
         }
+    }
+
+    /// The same, and what only some histories of the machines have.
+    pub fn draw_more(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        more::draw(&mut plan);
+        plan
     }
 }
 

@@ -33,6 +33,10 @@ pub(crate) struct Process {
     pub(crate) wake_at: u64,
     /// Somebody is about to be told that there is room.
     pub(crate) is_room_told: bool,
+    /// Leases that it has taken, and has not lost, given up or deleted.
+    pub(crate) holds: Vec<Tenure>,
+    /// The most of them.
+    pub(crate) max_leases: usize,
 }
 
 impl Process {

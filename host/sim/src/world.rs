@@ -297,7 +297,8 @@ impl<'a> World<'a> {
             process.paused_until = process.paused_until.min(self.now);
         }
         let is_working = |process: &Process| process.is_alive && process.drain_limit.is_none();
-        if !self.processes.iter().any(is_working) {
+        let is_bounded = self.plan.settings.max_leases != usize::MAX;
+        if is_bounded || !self.processes.iter().any(is_working) {
             self.operate(Operation::Start(99));
         }
         self.after(LOOK_EVERY, Event::Look);

@@ -14,7 +14,7 @@ fn find(mutant: Mutant) -> Option<(u64, &'static str)> {
     let seeds = rare.map_or(0..SEEDS_MAX, |(_, seed)| *seed..seed + 1);
     with_mutant(mutant, || {
         seeds.into_iter().find_map(|seed| {
-            let violation = simulate(&Plan::draw(seed), false).violation;
+            let violation = simulate(&Plan::draw_more(seed), false).violation;
             violation.map(|violation| (seed, violation.invariant))
         })
     })

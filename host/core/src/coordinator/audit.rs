@@ -42,7 +42,8 @@ impl Coordinator {
     }
 
     /// The leader lists the shards at every look. The others do when the rows leave a part of the hash space to nobody and
-    /// nothing is done about it, and once in a while whatever the rows say: the leader may be another program, or stuck.
+    /// nothing is done about it, when a shard of theirs may be gone, and once in a while whatever the rows say: the leader
+    /// may be another program, or stuck.
     pub(super) fn audit(&mut self, now: Instant) {
         if self.next_audit().is_none_or(|at| now < at) {
             return;
@@ -53,9 +54,20 @@ impl Coordinator {
         let ranges = unfinished.map(|lease: &Lease| lease.hash_range);
         let has_hole = self.auditor.look(cover(ranges));
         let is_its_turn = self.audits.is_multiple_of(AUDITS_PER_LISTING);
-        if has_hole || is_its_turn || self.leads() || !self.unlisted.is_empty() {
+        let may_be_gone = self.has_one_that_stands_still() || !self.unlisted.is_empty();
+        if has_hole || is_its_turn || self.leads() || may_be_gone {
             self.sync.hurry(now);
         }
+    }
+
+    /// Whether a shard that this worker has not read to its end has got no further since the last look. Retention may have
+    /// taken it, which nobody else would find: the leader sees no more than that its children are missing.
+    fn has_one_that_stands_still(&mut self) -> bool {
+        let mut is_any = false;
+        for holding in self.held.values_mut() {
+            is_any |= holding.stands_still();
+        }
+        is_any
     }
 
     /// Whether this worker looks after the rows of all.

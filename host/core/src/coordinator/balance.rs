@@ -13,6 +13,8 @@ pub(super) struct Census<'a> {
     pub(super) mine: usize,
     /// Of these, the ones whose shards have not ended.
     pub(super) mine_open: usize,
+    /// Leases that this worker holds until it has handed them over: they count as others'.
+    pub(super) leaving: usize,
     /// To be taken whatever the others have.
     pub(super) due: Vec<&'a Lease>,
     /// Anybody's.
@@ -66,6 +68,7 @@ impl<'a> Census<'a> {
             .filter(is_old)
             .map(|available| available.lease)
             .collect();
+        let max = max.saturating_sub(self.leaving);
         let room = max.saturating_sub(self.mine + self.due.len());
         let (mut wanted, count) = if old.is_empty() {
             let all = self.available.iter().map(|available| available.lease);

@@ -31,6 +31,8 @@ pub(super) struct Holding {
     is_over: bool,
     /// Since when nobody needs the row any more.
     pub(super) unneeded_since: Option<Instant>,
+    /// How far the shard was read when the rows were last looked through.
+    audited: Option<Checkpoint>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ impl Holding {
             leaving: None,
             is_over: false,
             unneeded_since: None,
+            audited: None,
         }
     }
 
@@ -78,6 +81,13 @@ impl Holding {
     /// Whether the shard has been read to its end, and the lease is kept for the count alone.
     pub(super) fn is_completed(&self) -> bool {
         *self.keeper.stored() == Checkpoint::ShardEnd
+    }
+
+    /// Whether the shard is not read to its end, and no further than when this was last asked.
+    pub(super) fn stands_still(&mut self) -> bool {
+        let stored = self.keeper.stored();
+        let before = self.audited.replace(stored.clone());
+        !self.is_over && !self.is_completed() && before.as_ref() == Some(self.keeper.stored())
     }
 
     /// Whether neither a consumer nor a write of this process stands in the way of deleting the row.

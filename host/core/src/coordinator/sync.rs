@@ -103,7 +103,9 @@ impl Coordinator {
                     asked,
                     since: now,
                 });
-                if !is_all_there {
+                if mutant!(MissingUnconfirmed) {
+                    self.make_missing_leases(now, now, effects);
+                } else if !is_all_there {
                     self.listing.hurry(now);
                 }
             }
@@ -127,6 +129,9 @@ impl Coordinator {
         let was_gone = std::mem::replace(&mut self.unlisted, gone);
         let confirmed: Vec<ShardId> = was_gone.intersection(&self.unlisted).cloned().collect();
         for shard in confirmed {
+            if mutant!(GoneShardsKept) {
+                break;
+            }
             let (Some(holding), Some(row)) = (self.held.get(&shard), self.rows.get(&shard)) else {
                 continue;
             };

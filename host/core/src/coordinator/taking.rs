@@ -51,9 +51,9 @@ impl Coordinator {
             .listed_at()
             .before(self.settings.timing.very_old_after());
         let mut entropy = self.entropy.clone();
-        let wanted =
-            self.census()
-                .choose_available(self.settings.max_leases, very_old, &mut entropy);
+        let wanted = self
+            .census()
+            .choose_available(self.max_leases(), very_old, &mut entropy);
         let wanted: Vec<Lease> = wanted.into_iter().cloned().collect();
         self.entropy = entropy;
         let room = LEASE_CALLS_AT_ONCE.saturating_sub(self.taking.len());
@@ -76,7 +76,7 @@ impl Coordinator {
         let mut entropy = self.entropy.clone();
         let wanted = self
             .census()
-            .choose_stealable(self.settings.max_leases, &mut entropy);
+            .choose_stealable(self.max_leases(), &mut entropy);
         let wanted: Vec<Lease> = wanted.into_iter().cloned().collect();
         self.entropy = entropy;
         for seen in wanted.into_iter().take(LEASE_CALLS_AT_ONCE) {
@@ -86,6 +86,14 @@ impl Coordinator {
             } else {
                 self.take(now, seen, effects);
             }
+        }
+    }
+
+    fn max_leases(&self) -> usize {
+        if mutant!(LeasesUnbounded) {
+            usize::MAX
+        } else {
+            self.settings.max_leases
         }
     }
 
@@ -119,6 +127,7 @@ impl Coordinator {
             let heir = self.rows.heir(lease);
             let holding = self.held.get(&lease.shard);
             let is_held = holding.is_some_and(|holding| !holding.is_over());
+            census.leaving += usize::from(is_held && heir.is_some_and(|heir| heir != me));
             let owner = if self.taking.contains_key(&lease.shard) {
                 Some(me)
             } else if is_held {

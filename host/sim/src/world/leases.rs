@@ -101,6 +101,11 @@ impl World<'_> {
             }
             CoordinatorEffect::Happened(happening) => self.happened(process, &happening),
             CoordinatorEffect::GiveUp(_) | CoordinatorEffect::Finished => {
+                let held = &self.processes[process].holds;
+                if let Some(held) = held.first() {
+                    let what = format!("p{process} is gone and has not given up {held}");
+                    self.hold(Err(("evict", what)));
+                }
                 self.tell(|| format!("p{process} is gone"));
                 self.kill(process);
             }
@@ -139,6 +144,7 @@ impl World<'_> {
         {
             self.hold(Err(("CP-3", format!("p{process} refuses a step: {why}"))));
         }
+        self.note_holds(process, happening);
         self.tell(|| match happening {
             Happening::Created(lease) => format!(
                 "p{process} made the row of {} at {}",
@@ -167,6 +173,35 @@ impl World<'_> {
             }
             other => format!("p{process}: {other:?}"),
         });
+    }
+
+    /// Two promises: no worker takes more leases than it may, and whoever stops in good order leaves none behind.
+    fn note_holds(&mut self, process: usize, happening: &Happening) {
+        let known = &mut self.processes[process];
+        match happening {
+            Happening::Taken { tenure, .. } => {
+                known.holds.push(tenure.clone());
+                let (held, most) = (known.holds.len(), known.max_leases);
+                if held > most {
+                    let what = format!("p{process} has taken {held} leases, and may have {most}");
+                    self.hold(Err(("max_leases", what)));
+                }
+            }
+            Happening::Lost { tenure, .. } | Happening::Released { tenure, .. } => {
+                known.holds.retain(|held| held != tenure);
+                let row = self.table.row(&tenure.shard);
+                let is_left = row.is_some_and(|row| {
+                    row.owner.as_ref() == Some(&self.processes[process].name)
+                        && row.incarnation == Some(tenure.incarnation)
+                });
+                if is_left && matches!(happening, Happening::Released { .. }) {
+                    let what = format!("p{process} has given up {tenure}, and its row names it");
+                    self.hold(Err(("evict", what)));
+                }
+            }
+            Happening::Deleted(shard) => known.holds.retain(|held| held.shard != *shard),
+            _ => {}
+        }
     }
 
     /// Whether a call is refused at once.

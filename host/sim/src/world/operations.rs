@@ -33,7 +33,11 @@ impl World<'_> {
             }
             Operation::Trim(age) => {
                 let (mut outside, table) = self.outside();
-                outside.trim(table, age * 1_000_000);
+                outside.trim(table, age * 1_000_000, false);
+            }
+            Operation::Outrun(age) => {
+                let (mut outside, table) = self.outside();
+                outside.trim(table, age * 1_000_000, true);
             }
             Operation::Start(name) => self.start(name),
             Operation::Crash(chosen) => {
@@ -117,15 +121,22 @@ impl World<'_> {
             other.has_twin = true;
             has_twin = true;
         }
+        // Once faults have stopped, those who are left must do.
+        let max_leases = if self.is_calm() {
+            usize::MAX
+        } else {
+            settings.max_leases
+        };
         self.processes.push(Process {
             has_twin,
+            max_leases,
             machine: Coordinator::new(LeaseSettings {
                 worker: name.clone(),
                 initial: initial(settings),
                 timing: LeaseTiming {
                     failover: settings.failover,
                 },
-                max_leases: usize::MAX,
+                max_leases,
                 seed: u128::from(dice.draw()),
             }),
             name,
@@ -143,6 +154,7 @@ impl World<'_> {
             paused_until: 0,
             wake_at: u64::MAX,
             is_room_told: false,
+            holds: Vec::new(),
         });
         self.tell_leases(number, CoordinatorEvent::Started);
     }

@@ -193,10 +193,11 @@ pub(super) fn operate(sim: &Sim, commands: &mut Commands, operation: Operation) 
         }
         Operation::Split(chosen) => sim.world().outside().0.reshard(chosen, true),
         Operation::Merge(chosen) => sim.world().outside().0.reshard(chosen, false),
-        Operation::Trim(age) => {
+        Operation::Trim(age) | Operation::Outrun(age) => {
+            let takes_unread = matches!(operation, Operation::Outrun(_));
             let mut world = sim.world();
             let (mut outside, table) = world.outside();
-            outside.trim(table, age * 1_000_000);
+            outside.trim(table, age * 1_000_000, takes_unread);
         }
         Operation::Start(name) => start(sim, commands, name),
         Operation::Crash(chosen) => {
