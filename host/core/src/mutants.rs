@@ -63,7 +63,6 @@ mod switch {
         FollowedFromLatest "coordinator::holding" "a child begins with what comes next, if its row says so, though a parent has a row",
         ParentsIgnored "coordinator::holding" "a child does not wait for its parents",
         OneParentOnly "coordinator::holding" "a child of a merge waits for one parent",
-        MissingUnconfirmed "coordinator::sync" "rows are made without another look whether they are still missing",
         GoneShardsKept "coordinator::sync" "shards that retention took before they were read are not let go of",
         EndBeforeChildren "coordinator::sync" "SHARD_END is written before the children have rows",
         FinishedRowsDeletedAtOnce "coordinator::sync" "finished rows are deleted as soon as nobody needs them",

@@ -435,9 +435,13 @@ impl Ledger {
             match said {
                 Said::Ack => {}
                 Said::Hold => life.set_mark(index, Mark::Held),
+                // Part of it may still be held: what becomes of it is only known when that has been released.
+                Said::Reject if life.mark(index) == Mark::Held => {
+                    life.set_mark(index, Mark::HeldAgain);
+                }
                 Said::Reject => life.set_mark(index, Mark::Rejected),
                 Said::Again => {
-                    let was_held = life.mark(index) == Mark::Held;
+                    let was_held = matches!(life.mark(index), Mark::Held | Mark::HeldAgain);
                     let mark = if was_held {
                         Mark::HeldAgain
                     } else {

@@ -103,9 +103,7 @@ impl Coordinator {
                     asked,
                     since: now,
                 });
-                if mutant!(MissingUnconfirmed) {
-                    self.make_missing_leases(now, now, effects);
-                } else if !is_all_there {
+                if !is_all_there {
                     self.listing.hurry(now);
                 }
             }
