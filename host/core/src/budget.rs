@@ -12,7 +12,15 @@ use crate::window::Usage;
 #[cfg(test)]
 mod tests;
 
+/// A shard that waits is told of room when it is at least this part of what it holds: for less it would be woken, and run
+/// batches of a few messages, whenever another shard is done with some.
+const LEAST_ROOM_DIVISOR: u64 = 8;
+
 /// The shared bounds of one pipeline in one worker, and who holds how much.
+///
+/// Who is refused waits in a line, and is named when its turn has come ([`next_reader`](Self::next_reader),
+/// [`next_opener`](Self::next_opener)): nobody is woken to be refused again. Both are to be asked until they name nobody
+/// after whatever was done here.
 #[derive(Debug)]
 pub struct Budget {
     limits: Usage,
@@ -21,14 +29,30 @@ pub struct Budget {
     held: BTreeMap<ShardId, Held>,
     total: Usage,
     /// Shards that wait to read, first come first served.
-    waiting: VecDeque<ShardId>,
+    readers: VecDeque<ShardId>,
+    /// Shards with records that wait for room, first come first served.
+    openers: VecDeque<ShardId>,
+    /// What was held when nobody in `openers` could go on; nobody can while as much is.
+    looked_at: Usage,
+    /// User records that those may take who were named since something was done here.
+    promised: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     window: Usage,
+    /// User records that the window may be opening just now.
+    room: u64,
     /// Bytes that a read which is under way may bring.
     reserved: u64,
+    /// It is in `readers`.
+    is_reader: bool,
+    /// It is in `readers`, and was told that its turn has come.
+    is_told: bool,
+    /// It is in `openers`.
+    is_opener: bool,
+    /// It is told to stop, and waits for nothing any more.
+    is_stopped: bool,
 }
 
 impl Budget {
@@ -44,45 +68,82 @@ impl Budget {
             answer,
             held: BTreeMap::new(),
             total: Usage::default(),
-            waiting: VecDeque::new(),
+            readers: VecDeque::new(),
+            openers: VecDeque::new(),
+            looked_at: Usage::default(),
+            promised: 0,
         }
     }
 
     /// Other bounds from now on. What is held beyond a smaller one stays until it is done; nothing is added meanwhile.
     pub fn set_limits(&mut self, limits: Usage) {
         self.limits = limits;
+        self.look_again();
     }
 
-    /// Asks to read. If it is refused, the shard is in the queue, and asks again when something was given back.
+    /// Asks to read. If it is refused, the shard is in the line of those that wait to read.
     ///
     /// What a read may bring is reserved before it is asked for, so that bytes in flight never pass the limit (BP-1).
     pub fn reserve_read(&mut self, shard: &ShardId) -> bool {
-        let free = self.limits.bytes.saturating_sub(self.total.bytes);
-        let reserved = self.held.get(shard).map_or(0, |held| held.reserved);
-        let is_fair = self.is_fair(shard, free);
+        let free = self.free_bytes();
+        let held = self.held.get(shard).copied().unwrap_or_default();
         // One that has become unfair does not hold up those behind it.
         let is_first = self
-            .waiting
+            .readers
             .iter()
             .take_while(|waiting| *waiting != shard)
             .all(|waiting| !self.is_fair(waiting, free));
-        if !is_first || reserved > 0 || (free < self.answer && !mutant!(ReadUnreserved)) || !is_fair
-        {
-            if reserved == 0 && is_fair && !self.waiting.contains(shard) {
-                self.waiting.push_back(shard.clone());
-            }
+        let has_bytes = free >= self.answer || mutant!(ReadUnreserved);
+        let may_ask = held.reserved == 0 && !held.is_stopped;
+        let is_granted = may_ask && has_bytes && is_first && self.is_fair(shard, free);
+        if is_granted {
+            self.leave_readers(shard);
+            self.total.bytes += self.answer;
+        } else if held.is_stopped {
             return false;
+        } else if !held.is_reader {
+            self.readers.push_back(shard.clone());
         }
-        self.waiting.retain(|waiting| waiting != shard);
-        self.total.bytes += self.answer;
-        self.held.entry(shard.clone()).or_default().reserved = self.answer;
-        true
+        let held = self.held.entry(shard.clone()).or_default();
+        held.is_told = false;
+        held.is_reader = !is_granted;
+        if is_granted {
+            held.reserved = self.answer;
+        }
+        is_granted
+    }
+
+    /// Who has waited to read the longest of those that may now. It is named once, and those behind it not before it has
+    /// asked.
+    pub fn next_reader(&mut self) -> Option<ShardId> {
+        let free = self.free_bytes();
+        if free < self.answer {
+            return None;
+        }
+        let next = self
+            .readers
+            .iter()
+            .find(|waiting| self.is_fair(waiting, free))?;
+        let held = self.held.get_mut(next)?;
+        (!std::mem::replace(&mut held.is_told, true)).then(|| next.clone())
     }
 
     /// A shard with a fair share already leaves the room to those without.
     fn is_fair(&self, shard: &ShardId, free: u64) -> bool {
         let held = self.held.get(shard).map_or(0, |held| held.window.bytes);
         held == 0 || held < free
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.limits.bytes.saturating_sub(self.total.bytes)
+    }
+
+    fn leave_readers(&mut self, shard: &ShardId) {
+        if let Some(held) = self.held.get_mut(shard)
+            && std::mem::take(&mut held.is_reader)
+        {
+            self.readers.retain(|waiting| waiting != shard);
+        }
     }
 
     /// A read is over: what it reserved is given back. Whatever it brought is told with [`settle`](Self::settle), in the
@@ -96,44 +157,116 @@ impl Budget {
         }
     }
 
-    /// Whether a shard may admit anything now.
-    pub fn has_room(&self, shard: &ShardId) -> bool {
-        let held = self.held.get(shard).copied().unwrap_or_default().window;
-        share(self.limits.records, self.total.records, held.records) > 0
-            && share(self.limits.span, self.total.span, held.span) > 0
+    /// A shard is told to stop: it reads and opens nothing more. A read that is under way brings nothing.
+    pub fn stop(&mut self, shard: &ShardId) {
+        self.end_read(shard);
+        self.leave_readers(shard);
+        self.leave_openers(shard);
+        self.held.entry(shard.clone()).or_default().is_stopped = true;
+        self.look_again();
     }
 
-    /// How many user records a shard may admit now. They count as held until [`settle`](Self::settle) says otherwise.
-    pub fn reserve_room(&mut self, shard: &ShardId) -> u64 {
-        let held = self.held.entry(shard.clone()).or_default();
-        let room = share(self.limits.records, self.total.records, held.window.records).min(share(
+    /// Who has waited for room the longest of those for whom there is enough, counting what it leaves to those behind it.
+    /// It has left the line.
+    pub fn next_opener(&mut self) -> Option<ShardId> {
+        let is_as_before =
+            self.total.records >= self.looked_at.records && self.total.span >= self.looked_at.span;
+        if is_as_before {
+            return None;
+        }
+        let next = self
+            .openers
+            .iter()
+            .enumerate()
+            .find_map(|(index, waiting)| {
+                let held = self.held.get(waiting)?.window;
+                let room = self.room_of(held, self.promised);
+                (room > held.records / LEAST_ROOM_DIVISOR).then_some((index, room))
+            });
+        let Some((index, room)) = next else {
+            if std::mem::take(&mut self.promised) > 0 {
+                // Whoever was named may want less. What it leaves is looked for when it has taken its part.
+                self.look_again();
+            } else {
+                self.looked_at = self.total;
+            }
+            return None;
+        };
+        self.promised += room;
+        let shard = self.openers.remove(index)?;
+        if let Some(held) = self.held.get_mut(&shard) {
+            held.is_opener = false;
+        }
+        Some(shard)
+    }
+
+    fn look_again(&mut self) {
+        self.looked_at = Usage {
+            records: u64::MAX,
+            span: u64::MAX,
+            bytes: u64::MAX,
+        };
+    }
+
+    fn leave_openers(&mut self, shard: &ShardId) {
+        if let Some(held) = self.held.get_mut(shard)
+            && std::mem::take(&mut held.is_opener)
+        {
+            self.openers.retain(|waiting| waiting != shard);
+        }
+    }
+
+    /// What a shard may admit that holds so much, while as many user records are promised to others.
+    fn room_of(&self, held: Usage, promised: u64) -> u64 {
+        let Usage { records, span, .. } = self.total;
+        share(self.limits.records, records + promised, held.records).min(share(
             self.limits.span,
-            self.total.span,
-            held.window.span,
-        ));
-        held.window.records += room;
-        held.window.span += room;
-        self.total.records += room;
-        self.total.span += room;
+            span + promised,
+            held.span,
+        ))
+    }
+
+    /// How many user records a shard may admit now, whose window holds so much. They count as held until
+    /// [`settle`](Self::settle) says otherwise.
+    pub fn reserve_room(&mut self, shard: &ShardId, usage: Usage) -> u64 {
+        self.hold(shard, usage);
+        let room = self.room_of(usage, 0);
+        if let Some(held) = self.held.get_mut(shard) {
+            held.room = room;
+            self.total.records += room;
+            self.total.span += room;
+        }
         room
     }
 
-    /// Says what a shard's window holds. True if that gave something back that another shard may wait for.
-    pub fn settle(&mut self, shard: &ShardId, usage: Usage) -> bool {
+    /// Says what a shard's window holds, and whether records in it wait for room: it is in the line of such shards then.
+    pub fn settle(&mut self, shard: &ShardId, usage: Usage, wants_room: bool) {
+        self.hold(shard, usage);
+        if !wants_room {
+            self.leave_openers(shard);
+        } else if let Some(held) = self.held.get_mut(shard)
+            && !std::mem::replace(&mut held.is_opener, true)
+        {
+            self.openers.push_back(shard.clone());
+            self.looked_at.records = self.looked_at.records.max(self.total.records);
+            self.looked_at.span = self.looked_at.span.max(self.total.span);
+        }
+    }
+
+    fn hold(&mut self, shard: &ShardId, usage: Usage) {
         let held = self.held.entry(shard.clone()).or_default();
         let before = std::mem::replace(&mut held.window, usage);
-        self.total.records = self.total.records - before.records + usage.records;
-        self.total.span = self.total.span - before.span + usage.span;
+        let room = std::mem::take(&mut held.room);
+        self.total.records = self.total.records - before.records - room + usage.records;
+        self.total.span = self.total.span - before.span - room + usage.span;
         self.total.bytes = self.total.bytes - before.bytes + usage.bytes;
-        usage.records < before.records || usage.span < before.span || usage.bytes < before.bytes
     }
 
     /// A shard is gone: all that it held is free.
     pub fn leave(&mut self, shard: &ShardId) {
-        self.end_read(shard);
-        self.settle(shard, Usage::default());
+        self.stop(shard);
+        self.hold(shard, Usage::default());
         self.held.remove(shard);
-        self.waiting.retain(|waiting| waiting != shard);
     }
 
     /// What is held by all shards, reservations included.

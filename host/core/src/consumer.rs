@@ -143,12 +143,13 @@ impl Consumer {
         }
     }
 
-    /// Takes an event. `room` is how many user records may be admitted now, `random` is uniform over all `u64`.
+    /// Takes an event. `room` says how many user records may be admitted now, given what the window holds by then; it is
+    /// asked only if records wait to be opened. `random` is uniform over all `u64`.
     pub fn handle(
         &mut self,
         now: Instant,
         event: ConsumerEvent,
-        room: u64,
+        room: impl FnOnce(Usage) -> u64,
         random: u64,
         effects: &mut Vec<ConsumerEffect>,
     ) {
@@ -370,15 +371,24 @@ impl Consumer {
     }
 
     /// Leaves nothing undone that can be done now.
-    fn advance(&mut self, now: Instant, room: u64, effects: &mut Vec<ConsumerEffect>) {
+    fn advance(
+        &mut self,
+        now: Instant,
+        room: impl FnOnce(Usage) -> u64,
+        effects: &mut Vec<ConsumerEffect>,
+    ) {
         match self.phase {
             Phase::Running | Phase::Draining => {}
             // Other lanes are not needed any more, and still waited for.
             Phase::Ended if self.waits_for_lanes() => return self.relane_when_idle(effects),
             Phase::Ended | Phase::Over => return,
         }
-        let lanes = &mut self.lanes;
-        self.window.open(room, |message| lanes.admit(now, message));
+        self.window.fold();
+        if self.window.has_unopened() {
+            let room = room(self.usage());
+            let lanes = &mut self.lanes;
+            self.window.open(room, |message| lanes.admit(now, message));
+        }
         self.is_full = self.window.has_unopened();
         if self.waits_for_lanes() {
             self.relane_when_idle(effects);

@@ -196,10 +196,11 @@ impl World {
     }
 
     fn tell(&mut self, event: ConsumerEvent) {
-        let room = self.budget.reserve_room(&self.shard);
+        let room = |usage| self.budget.reserve_room(&self.shard, usage);
         self.consumer
             .handle(Instant::default(), event, room, 0, &mut self.effects);
-        self.budget.settle(&self.shard, self.consumer.usage());
+        let (usage, wants_room) = (self.consumer.usage(), self.consumer.wants_room());
+        self.budget.settle(&self.shard, usage, wants_room);
         let mut stored = None;
         for effect in self.effects.drain(..) {
             match effect {

@@ -91,12 +91,14 @@ impl World {
 
     fn handle(&mut self, index: usize, event: ConsumerEvent) {
         let shard = &mut self.shards[index];
-        let room = self.budget.reserve_room(&shard.id);
+        let budget = &mut self.budget;
+        let room = |usage| budget.reserve_room(&shard.id, usage);
         let mut effects = Vec::new();
         shard
             .consumer
             .handle(Instant::default(), event, room, 0, &mut effects);
-        self.budget.settle(&shard.id, shard.consumer.usage());
+        let (usage, wants_room) = (shard.consumer.usage(), shard.consumer.wants_room());
+        self.budget.settle(&shard.id, usage, wants_room);
         for effect in effects {
             match effect {
                 ConsumerEffect::Run(batch) => shard.batches.push(batch),
@@ -197,10 +199,12 @@ proptest! {
             let mut is_moving = false;
             for shard in 0..shards {
                 is_moving |= world.run(shard, 0) | world.store(shard);
-                if world.shards[shard].consumer.wants_room() && world.budget.has_room(&world.shards[shard].id) {
-                    world.handle(shard, ConsumerEvent::Tick);
-                    is_moving = true;
-                }
+                prop_assert!(world.again() <= SPAN + shards as u64, "{}", world.again());
+            }
+            while let Some(next) = world.budget.next_opener() {
+                let shard = world.shards.iter().position(|shard| shard.id == next).unwrap();
+                world.handle(shard, ConsumerEvent::Tick);
+                is_moving = true;
                 prop_assert!(world.again() <= SPAN + shards as u64, "{}", world.again());
             }
             if !is_moving {

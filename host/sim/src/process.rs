@@ -31,8 +31,6 @@ pub(crate) struct Process {
     pub(crate) paused_until: u64,
     /// The next moment at which its coordinator is looked at.
     pub(crate) wake_at: u64,
-    /// Somebody is about to be told that there is room.
-    pub(crate) is_room_told: bool,
     /// Leases that it has taken, and has not lost, given up or deleted.
     pub(crate) holds: Vec<Tenure>,
     /// The most of them.
@@ -111,13 +109,23 @@ pub(crate) enum Input {
     Iterator(Option<Cursor>),
     Read(Box<ReadOutcome>),
     Lane(usize),
-    Idle { lane: usize, turn: u32 },
+    Idle {
+        lane: usize,
+        turn: u32,
+    },
     Delivered(Vec<u32>),
     Ran(Box<RanOutcome>),
     Flushed(Box<FlushOutcome>),
-    GivenBack { lane: usize, lost: Vec<(Slot, u64)> },
+    GivenBack {
+        lane: usize,
+        lost: Vec<(Slot, u64)>,
+    },
     Buried(Vec<Slot>, Vec<u32>),
     Synced(AfterSync),
+    /// Its turn to read has come.
+    MayRead,
+    /// There is room for records that wait.
+    MayOpen,
 }
 
 #[derive(Debug)]

@@ -82,7 +82,6 @@ enum Event {
     },
     /// To a consumer, by its life.
     Consumer(usize, usize, Input),
-    Room(usize),
     /// A stop in good order has taken too long.
     DrainLimit(usize),
 }
@@ -98,7 +97,6 @@ impl Event {
             | Self::Wake(process)
             | Self::ShardsListed { process, .. }
             | Self::Consumer(process, ..)
-            | Self::Room(process)
             | Self::DrainLimit(process) => Some(*process),
         }
     }
@@ -281,7 +279,6 @@ impl<'a> World<'a> {
                 before,
             } => self.end_listing(process, which, before),
             Event::Consumer(process, life, input) => self.tell_consumer(process, life, input),
-            Event::Room(process) => self.tell_of_room(process),
             Event::DrainLimit(process) => {
                 self.tell(|| format!("p{process} has drained for too long and is killed"));
                 self.kill(process);

@@ -15,7 +15,7 @@ use super::fetcher::Fetcher;
 use super::generation::Generation;
 use super::lane::{Flushed, Instances, LaneWork};
 use super::lease_events::{ConsumerLease, ConsumerOrders};
-use super::shared::{ShardReport, Shared};
+use super::shared::{ShardReport, Shared, Turns};
 use crate::ports::{Clock, ReadAnswer};
 
 mod passing;
@@ -80,6 +80,7 @@ enum Over {
 struct Shell {
     shared: Arc<Shared>,
     shard: ShardId,
+    turns: Arc<Turns>,
     lease: ConsumerLease,
     orders: watch::Receiver<ConsumerOrders>,
     consumer: Consumer,
@@ -110,7 +111,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
             return;
         }
     };
-    let generation = shared.join(&shard);
+    let (generation, turns) = shared.join(&shard);
     tell_of_start(&shared, &generation, &start);
     let capacity = usize::from(generation.lanes()) + INPUTS_BESIDE_LANES;
     let (inputs, received) = mpsc::channel(capacity);
@@ -121,6 +122,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         orders: lease.orders(),
         lease,
         shard,
+        turns,
         entropy: shared.clock.entropy(),
         lanes: Vec::new(),
         heard_of: generation.number,
@@ -160,6 +162,7 @@ impl Shell {
         let fetcher = Fetcher {
             shared: Arc::clone(&self.shared),
             shard: self.shard.clone(),
+            turns: Arc::clone(&self.turns),
             out: self.inputs.clone(),
             entropy: self.shared.clock.entropy(),
         };
@@ -167,20 +170,11 @@ impl Shell {
     }
 
     async fn run(&mut self, mut received: mpsc::Receiver<Input>) {
-        let shared = Arc::clone(&self.shared);
+        let turns = Arc::clone(&self.turns);
         if self.obey() == Over::Yes {
             return;
         }
         loop {
-            // Listening begins before looking, so that what is given back between the two is not missed.
-            let room = shared.room.notified();
-            let wants_room = self.consumer.wants_room();
-            if wants_room && shared.budget().has_room(&self.shard) {
-                if self.handle(ConsumerEvent::Tick) == Over::Yes {
-                    return;
-                }
-                continue;
-            }
             let deadline = self.consumer.next_deadline();
             tokio::select! {
                 biased;
@@ -200,7 +194,7 @@ impl Shell {
                         return;
                     }
                 }
-                () = room, if wants_room => {
+                () = turns.open.notified() => {
                     if self.handle(ConsumerEvent::Tick) == Over::Yes {
                         return;
                     }
@@ -240,6 +234,7 @@ impl Shell {
                 if let Some(fetcher) = self.fetcher.take() {
                     fetcher.abort();
                 }
+                self.shared.budget(|budget| budget.stop(&self.shard));
                 if self.handle(ConsumerEvent::Drain) == Over::Yes {
                     return Over::Yes;
                 }
@@ -259,8 +254,7 @@ impl Shell {
                     millis_behind_latest: answer.millis_behind_latest,
                 };
                 let over = self.handle(event);
-                self.shared.budget().end_read(&self.shard);
-                self.shared.room.notify_waiters();
+                self.shared.budget(|budget| budget.end_read(&self.shard));
                 over
             }
             Input::Ran { batch, ran } => {
@@ -288,18 +282,14 @@ impl Shell {
     }
 
     fn handle(&mut self, event: ConsumerEvent) -> Over {
-        let room = self.shared.budget().reserve_room(&self.shard);
+        let (shared, shard) = (&self.shared, &self.shard);
+        let room = |usage| shared.budget(|budget| budget.reserve_room(shard, usage));
         let random = self.entropy.draw() as u64;
         let mut effects = std::mem::take(&mut self.effects);
         self.consumer
             .handle(self.shared.clock.now(), event, room, random, &mut effects);
-        if self
-            .shared
-            .budget()
-            .settle(&self.shard, self.consumer.usage())
-        {
-            self.shared.room.notify_waiters();
-        }
+        let (usage, wants_room) = (self.consumer.usage(), self.consumer.wants_room());
+        shared.budget(|budget| budget.settle(shard, usage, wants_room));
         self.publish();
         self.tell_of_intake();
         self.tell_of_pause();

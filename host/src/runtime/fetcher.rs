@@ -6,7 +6,7 @@ use shardwright_core::{Entropy, ReadFailure, ReadResult, ReadStep, Reader, Shard
 use tokio::sync::mpsc;
 
 use super::consumer::Input;
-use super::shared::Shared;
+use super::shared::{Shared, Turns};
 use crate::ports::{ErrorKind, PortError, ReadAnswer, ShardIterator};
 
 /// A report after this many failures in a row, and after every such number of further ones.
@@ -16,6 +16,7 @@ const FAILURES_PER_REPORT: u32 = 5;
 pub(super) struct Fetcher {
     pub(super) shared: Arc<Shared>,
     pub(super) shard: ShardId,
+    pub(super) turns: Arc<Turns>,
     pub(super) out: mpsc::Sender<Input>,
     pub(super) entropy: Entropy,
 }
@@ -55,8 +56,7 @@ impl Fetcher {
                             }
                         }
                         Err(error) => {
-                            self.shared.budget().end_read(&self.shard);
-                            self.shared.room.notify_waiters();
+                            self.shared.budget(|budget| budget.end_read(&self.shard));
                             self.failed(&mut reader, &error);
                         }
                     }
@@ -67,15 +67,11 @@ impl Fetcher {
 
     /// Waits until the window has room for whatever the next read may bring (BP-1).
     async fn reserve(&self) {
-        loop {
-            let room = self.shared.room.notified();
-            tokio::pin!(room);
-            // Listening begins before asking, so that no wake-up falls between the two.
-            room.as_mut().enable();
-            if self.shared.budget().reserve_read(&self.shard) {
-                return;
-            }
-            room.await;
+        while !self
+            .shared
+            .budget(|budget| budget.reserve_read(&self.shard))
+        {
+            self.turns.read.notified().await;
         }
     }
 

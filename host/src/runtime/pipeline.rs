@@ -185,7 +185,7 @@ impl RunningPipeline {
 
     /// What all windows hold together, reservations for reads included.
     pub fn in_flight(&self) -> Usage {
-        self.shared.budget().total()
+        self.shared.budget(|budget| budget.total())
     }
 
     /// Whether every shard has been read to its tip and everything is stored, or is in the hands of another worker that

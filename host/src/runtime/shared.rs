@@ -45,6 +45,21 @@ pub struct ShardReport {
 /// What a pipeline's consumers report, by shard.
 pub type Reports = BTreeMap<ShardId, ShardReport>;
 
+/// The budget, and how to wake those who wait for it.
+struct Room {
+    budget: Budget,
+    shards: BTreeMap<ShardId, Arc<Turns>>,
+}
+
+/// Where the tasks of one shard hear that they may go on. A turn that is told before anybody waits for it is kept.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// To read.
+    pub(super) read: Notify,
+    /// To open what waits for room.
+    pub(super) open: Notify,
+}
+
 /// One pipeline in this process.
 pub(super) struct Shared {
     name: PipelineName,
@@ -58,9 +73,7 @@ pub(super) struct Shared {
     /// Woken when there is a newer generation.
     newer: Notify,
     take_overs: Mutex<TakeOvers>,
-    budget: Mutex<Budget>,
-    /// Woken when something was given back that somebody may wait for.
-    pub(super) room: Notify,
+    budget: Mutex<Room>,
     reports: Mutex<Reports>,
     pauses: Mutex<Pauses>,
     crashes: Mutex<CrashLines>,
@@ -84,19 +97,39 @@ impl Shared {
             guests: parts.guests,
             clock: parts.clock,
             take_overs: Mutex::default(),
+            budget: Mutex::new(Room {
+                budget: Budget::new(generation.bounds(), READ_ANSWER_BYTES_MAX),
+                shards: BTreeMap::new(),
+            }),
             newest: Mutex::new(Arc::new(generation)),
             newer: Notify::new(),
-            room: Notify::new(),
             reports: Mutex::new(BTreeMap::new()),
             pauses: Mutex::default(),
             crashes: Mutex::new(crashes),
         }
     }
 
-    pub(super) fn budget(&self) -> MutexGuard<'_, Budget> {
+    fn room(&self) -> MutexGuard<'_, Room> {
         // A panic between two assignments of a number cannot leave the budget in a state that is worse than wrong by
         // one shard's share, and ending every other shard for it would be.
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the budget, and wakes those, and only those, who may go on for it.
+    pub(super) fn budget<T>(&self, act: impl FnOnce(&mut Budget) -> T) -> T {
+        let Room { budget, shards } = &mut *self.room();
+        let value = act(budget);
+        while let Some(shard) = budget.next_reader() {
+            if let Some(turns) = shards.get(&shard) {
+                turns.read.notify_one();
+            }
+        }
+        while let Some(shard) = budget.next_opener() {
+            if let Some(turns) = shards.get(&shard) {
+                turns.open.notify_one();
+            }
+        }
+        value
     }
 
     pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
@@ -137,12 +170,14 @@ impl Shared {
         }
     }
 
-    /// A shard begins to be consumed, in the newest generation.
-    pub(super) fn join(&self, shard: &ShardId) -> Arc<Generation> {
+    /// A shard begins to be consumed, in the newest generation, and hears of its turns.
+    pub(super) fn join(&self, shard: &ShardId) -> (Arc<Generation>, Arc<Turns>) {
         let mut take_overs = self.take_overs();
         let generation = self.newest();
         take_overs.join(shard, generation.number);
-        generation
+        let turns = Arc::<Turns>::default();
+        self.room().shards.insert(shard.clone(), Arc::clone(&turns));
+        (generation, turns)
     }
 
     /// A newer generation is to take over. Every shard that is consumed hears of it.
@@ -150,13 +185,12 @@ impl Shared {
         let mut take_overs = self.take_overs();
         let number = self.newest().number + 1;
         let generation = Generation::new(number, parts);
-        self.budget().set_limits(generation.bounds());
+        self.budget(|budget| budget.set_limits(generation.bounds()));
         let newest = self.newest.lock();
         *newest.unwrap_or_else(PoisonError::into_inner) = Arc::new(generation);
         take_overs.begin(self.clock.now(), number, &self.name);
         drop(take_overs);
         self.newer.notify_waiters();
-        self.room.notify_waiters();
         number
     }
 
@@ -170,8 +204,8 @@ impl Shared {
     /// A shard is not consumed any more.
     pub(super) fn leave(&self, shard: &ShardId) {
         self.take_overs().leave(self.clock.now(), shard, &self.name);
-        self.budget().leave(shard);
-        self.room.notify_waiters();
+        self.budget(|budget| budget.leave(shard));
+        self.room().shards.remove(shard);
         self.reports().remove(shard);
         self.pauses().leave(shard);
     }

@@ -15,7 +15,13 @@ fn shard(number: usize) -> ShardId {
 struct Shard {
     usage: Usage,
     is_reading: bool,
-    is_waiting: bool,
+    /// It was refused a read.
+    waits_to_read: bool,
+    /// It was told that it may ask again.
+    may_read: bool,
+    /// Records of it wait to be opened.
+    unopened: u64,
+    may_open: bool,
     reads: u64,
 }
 
@@ -41,15 +47,13 @@ impl World {
     }
 
     fn ask(&mut self, number: usize) -> bool {
-        let is_reading = self.shards[number].is_reading;
         let may = self.budget.reserve_read(&shard(number));
-        assert!(!(may && is_reading), "two reads of one shard");
-        if may {
-            self.shards[number].is_reading = true;
-            self.shards[number].reads += 1;
-        }
-        self.shards[number].is_waiting = !may;
-        self.check();
+        let known = &mut self.shards[number];
+        assert!(!(may && known.is_reading), "two reads of one shard");
+        known.is_reading |= may;
+        known.waits_to_read = !may;
+        known.may_read = false;
+        self.tell();
         may
     }
 
@@ -61,16 +65,21 @@ impl World {
         self.settle(number);
     }
 
-    fn admit(&mut self, number: usize) {
-        let room = self.budget.reserve_room(&shard(number));
-        let held = self.shards[number].usage;
-        assert!(
-            held.records > 0 || held.span > 0 || room >= 1,
-            "LV: a shard with nothing gets on"
-        );
-        let admitted = self.below(room + 1);
-        self.shards[number].usage.records += admitted;
-        self.shards[number].usage.span += admitted;
+    /// Opens as much as there is room for of what waits.
+    fn open(&mut self, number: usize) {
+        let known = &mut self.shards[number];
+        known.may_open = false;
+        if known.unopened > 0 {
+            let room = self.budget.reserve_room(&shard(number), known.usage);
+            assert!(
+                known.usage.records > 0 || known.usage.span > 0 || room >= 1,
+                "LV: a shard with nothing gets on"
+            );
+            let admitted = room.min(known.unopened);
+            known.unopened -= admitted;
+            known.usage.records += admitted;
+            known.usage.span += admitted;
+        }
         self.settle(number);
     }
 
@@ -87,13 +96,51 @@ impl World {
             bytes: if all { 0 } else { self.below(held.bytes + 1) },
         };
         self.shards[number].usage = usage;
-        self.settle(number);
+        self.open(number);
     }
 
     fn settle(&mut self, number: usize) {
-        self.budget
-            .settle(&shard(number), self.shards[number].usage);
+        let Shard {
+            usage, unopened, ..
+        } = self.shards[number];
+        self.budget.settle(&shard(number), usage, unopened > 0);
+        self.tell();
+    }
+
+    /// Whoever may go on is told, once.
+    fn tell(&mut self) {
         self.check();
+        while let Some(next) = self.budget.next_reader() {
+            let known = self.numbered(&next);
+            assert!(known.waits_to_read && !known.may_read, "it waits");
+            known.may_read = true;
+        }
+        while let Some(next) = self.budget.next_opener() {
+            let known = self.numbered(&next);
+            assert!(known.unopened > 0, "it waits");
+            known.may_open = true;
+        }
+    }
+
+    fn numbered(&mut self, id: &ShardId) -> &mut Shard {
+        let number = (0..self.shards.len()).find(|number| shard(*number) == *id);
+        &mut self.shards[number.expect("it is one of them")]
+    }
+
+    /// Those that were told go on, until nobody is told any more.
+    fn go_on(&mut self) {
+        while let Some(number) = self
+            .shards
+            .iter()
+            .position(|shard| shard.may_read || shard.may_open)
+        {
+            if self.shards[number].may_read {
+                self.ask(number);
+            }
+            if self.shards[number].may_open {
+                self.open(number);
+            }
+        }
     }
 
     fn check(&self) {
@@ -120,7 +167,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// BP-1; no shard starves; whoever leaves leaves nothing.
+    /// BP-1; nobody who waits is forgotten, no shard starves; whoever leaves leaves nothing.
     #[test]
     fn shards_share_and_none_starves(
         seed: u64,
@@ -132,30 +179,38 @@ proptest! {
         let mut world = World::new(seed, shards, limits);
         for _ in 0..200 {
             let number = world.below(shards as u64) as usize;
-            match world.below(4) {
-                0 => {
+            match world.below(6) {
+                0 if !world.shards[number].is_reading => {
                     world.ask(number);
                 }
                 1 if world.shards[number].is_reading => {
                     let bytes = world.below(ANSWER + 1);
+                    world.shards[number].unopened += bytes;
                     world.answer(number, bytes);
                 }
-                2 => world.admit(number),
+                2 => world.open(number),
                 3 => world.give_back(number, false),
+                4 if world.shards[number].may_read => {
+                    world.ask(number);
+                }
+                5 if world.shards[number].may_open => world.open(number),
                 _ => {}
             }
         }
-        // From here on everything that was read is done with soon, and every shard keeps asking.
+        // From here on everything that was read is done with soon, and a shard asks to read unless it waits for its turn.
         let before: Vec<u64> = world.shards.iter().map(|shard| shard.reads).collect();
-        for _ in 0..2 * shards {
-            for number in 0..shards {
-                world.ask(number);
-            }
+        for _ in 0..40 * shards {
             for number in 0..shards {
                 if world.shards[number].is_reading {
+                    world.shards[number].reads += 1;
+                    world.shards[number].unopened += ANSWER;
                     world.answer(number, ANSWER);
                 }
                 world.give_back(number, true);
+                world.go_on();
+                if !world.shards[number].is_reading && !world.shards[number].waits_to_read {
+                    world.ask(number);
+                }
             }
         }
         for (number, before) in before.iter().enumerate() {
@@ -165,6 +220,55 @@ proptest! {
             world.budget.leave(&shard(number));
         }
         prop_assert_eq!(world.budget.total(), Usage::default());
+    }
+
+    /// Shards that only wait go on when others are done with something, told or by themselves: nothing is left over.
+    #[test]
+    fn what_waits_for_room_is_opened(
+        unopened in prop::collection::vec(0_u64..100, 1..8),
+        records in 1_u64..40,
+    ) {
+        let limits = Usage { records, span: records, bytes: ANSWER };
+        let mut world = World::new(0, unopened.len(), limits);
+        for (shard, unopened) in world.shards.iter_mut().zip(&unopened) {
+            shard.unopened = *unopened;
+        }
+        for number in 0..unopened.len() {
+            world.open(number);
+        }
+        let mut is_moving = true;
+        while std::mem::take(&mut is_moving) {
+            for number in 0..unopened.len() {
+                is_moving |= world.shards[number].usage.records > 0;
+                world.give_back(number, true);
+                world.go_on();
+            }
+        }
+        for shard in &world.shards {
+            prop_assert_eq!(shard.unopened, 0);
+        }
+    }
+
+    /// A shard that stops while it was told leaves its turn to those behind it.
+    #[test]
+    fn whoever_stops_leaves_its_turn(order in Just(vec![1_usize, 2, 3]).prop_shuffle()) {
+        let limits = Usage { records: 10, span: 10, bytes: ANSWER };
+        let mut world = World::new(0, 4, limits);
+        prop_assert!(world.ask(0));
+        for &number in &order {
+            world.shards[number].unopened = 5;
+            prop_assert!(!world.ask(number));
+        }
+        world.answer(0, 0);
+        for (index, &number) in order.iter().enumerate() {
+            prop_assert!(world.shards[number].may_read);
+            world.budget.stop(&shard(number));
+            world.shards[number].waits_to_read = false;
+            world.tell();
+            let others = &order[index + 1..];
+            let told: Vec<_> = others.iter().filter(|other| world.shards[**other].may_read).collect();
+            prop_assert_eq!(told.len(), others.len().min(1));
+        }
     }
 }
 
@@ -189,4 +293,35 @@ fn an_unfair_shard_at_the_head_is_passed() {
     // 20 are free: the first holds as much, and leaves the room to the second.
     assert!(!world.ask(0));
     assert!(world.ask(1));
+}
+
+/// What another shard is done with is worth waking somebody for only if it is a part of what that one holds.
+#[test]
+fn nobody_is_woken_for_a_trifle() {
+    let limits = Usage {
+        records: 3_000,
+        span: 3_000,
+        bytes: 50,
+    };
+    let mut world = World::new(0, 2, limits);
+    for number in 0..2 {
+        world.shards[number].unopened = 10_000;
+        world.open(number);
+    }
+    // The first took half of what was free, and so did the second then.
+    assert_eq!(world.shards[1].usage.records, 750);
+    // The first has nothing that waits, and is done with one message after the other.
+    world.shards[0].unopened = 0;
+    let mut wakes = 0;
+    while world.shards[0].usage.records > 0 {
+        world.shards[0].usage.records -= 1;
+        world.shards[0].usage.span -= 1;
+        world.settle(0);
+        if world.shards[1].may_open {
+            wakes += 1;
+            world.open(1);
+        }
+    }
+    assert!((1..=6).contains(&wakes), "{wakes}");
+    assert!(world.shards[1].usage.records > 1_300);
 }

@@ -21,8 +21,6 @@ const CHECKPOINTS_PER_SPAN: u64 = 8;
 /// What a lane may have to do at once; its channel has no more room.
 const LANE_WORK_MAX: usize = 3;
 
-/// A shell that still finds room after so many looks goes round in a circle.
-const LOOKS_MAX: u32 = 2_000;
 
 fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerSettings {
     ConsumerSettings {
@@ -135,8 +133,9 @@ impl World<'_> {
                 self.handle(process, life, ConsumerEvent::Buried(slots));
             }
             Input::Synced(after) => self.synced(process, life, after),
+            Input::MayRead => self.fetch_on(process, life),
+            Input::MayOpen => self.handle(process, life, ConsumerEvent::Tick),
         }
-        self.look_for_room(process, life);
     }
 
     fn obey(&mut self, process: usize, life: usize) {
@@ -151,6 +150,8 @@ impl World<'_> {
             Some(StopReason::Drain) if !shell.is_draining => {
                 shell.is_draining = true;
                 shell.fetch.is_over = true;
+                let shard = shell.shard.clone();
+                self.processes[process].budget.stop(&shard);
                 self.ledger.lives[life].is_draining = true;
                 self.handle(process, life, ConsumerEvent::Drain);
             }
@@ -196,21 +197,6 @@ impl World<'_> {
         }
     }
 
-    /// The shell looks for room before it waits for it.
-    fn look_for_room(&mut self, process: usize, life: usize) {
-        for _ in 0..LOOKS_MAX {
-            let known = &mut self.processes[process];
-            let Some(shell) = known.shells.iter().find(|shell| shell.life == life) else {
-                return;
-            };
-            if !shell.consumer.wants_room() || !known.budget.has_room(&shell.shard) {
-                return;
-            }
-            self.handle(process, life, ConsumerEvent::Tick);
-        }
-        self.hold(Err(("LV-1", format!("p{process} looks for room for ever"))));
-    }
-
     pub(super) fn handle(&mut self, process: usize, life: usize, event: ConsumerEvent) {
         let now = self.clock_of(process);
         let known = &mut self.processes[process];
@@ -219,14 +205,15 @@ impl World<'_> {
             return;
         };
         let shell = &mut known.shells[at];
-        let room = known.budget.reserve_room(&shell.shard);
+        let budget = &mut known.budget;
+        let room = |usage| budget.reserve_room(&shell.shard, usage);
         let mut effects = Vec::new();
         shell
             .consumer
             .handle(now, event, room, random, &mut effects);
-        if known.budget.settle(&shell.shard, shell.consumer.usage()) {
-            self.give_room(process);
-        }
+        let (usage, wants_room) = (shell.consumer.usage(), shell.consumer.wants_room());
+        budget.settle(&shell.shard, usage, wants_room);
+        self.give_room(process);
         let mut is_over = false;
         for effect in effects {
             is_over |= self.execute(process, life, effect);
@@ -361,34 +348,26 @@ impl World<'_> {
         );
     }
 
-    /// Something was given back: whoever waits for room in this process hears of it.
+    /// Whoever waits in this process and may go on now hears of it.
     pub(super) fn give_room(&mut self, process: usize) {
-        if !std::mem::replace(&mut self.processes[process].is_room_told, true) {
-            let soon = self.soon();
-            self.after(soon, Event::Room(process));
+        let known = &mut self.processes[process];
+        let mut told = Vec::new();
+        while let Some(shard) = known.budget.next_reader() {
+            told.push((shard, Input::MayRead));
         }
-    }
-
-    pub(super) fn tell_of_room(&mut self, process: usize) {
-        self.processes[process].is_room_told = false;
-        let lives: Vec<usize> = self.processes[process]
-            .shells
-            .iter()
-            .map(|shell| shell.life)
-            .collect();
-        for life in lives {
-            let Some(shell) = self.processes[process].shell(life) else {
+        while let Some(shard) = known.budget.next_opener() {
+            told.push((shard, Input::MayOpen));
+        }
+        for (shard, input) in told {
+            let shells = &self.processes[process].shells;
+            let Some(shell) = shells.iter().find(|shell| shell.shard == shard) else {
+                let what = format!("p{process} gives room to {shard}, which it does not consume");
+                self.hold(Err(("LV-1", what)));
                 continue;
             };
-            let (wants_room, waits) =
-                (shell.consumer.wants_room(), shell.fetch.is_waiting_for_room);
-            if wants_room {
-                self.handle(process, life, ConsumerEvent::Tick);
-                self.look_for_room(process, life);
-            }
-            if waits {
-                self.step_fetch(process, life);
-            }
+            let life = shell.life;
+            let soon = self.soon();
+            self.after(soon, Event::Consumer(process, life, input));
         }
     }
 }

@@ -86,6 +86,16 @@ impl World<'_> {
         self.step_fetch(process, life);
     }
 
+    /// It was waiting for room, and its turn has come.
+    pub(super) fn fetch_on(&mut self, process: usize, life: usize) {
+        let waits = self.processes[process]
+            .shell(life)
+            .is_some_and(|shell| shell.fetch.is_waiting_for_room);
+        if waits {
+            self.step_fetch(process, life);
+        }
+    }
+
     /// Waits until the window has room for whatever the read may bring (BP-1).
     fn reserve_then_read(&mut self, process: usize, life: usize, limit: u32) {
         let began = self.clock_of(process);
@@ -94,10 +104,15 @@ impl World<'_> {
             return;
         };
         let shell = &mut known.shells[at];
-        shell.fetch.is_waiting_for_room = !known.budget.reserve_read(&shell.shard);
-        if shell.fetch.is_waiting_for_room {
+        let waits = !known.budget.reserve_read(&shell.shard);
+        shell.fetch.is_waiting_for_room = waits;
+        self.give_room(process);
+        if waits {
             return;
         }
+        let Some(shell) = self.processes[process].shell(life) else {
+            return;
+        };
         let Some(cursor) = shell.fetch.cursor else {
             return;
         };
@@ -147,7 +162,7 @@ impl World<'_> {
         };
         let shell = &mut known.shells[at];
         if shell.fetch.is_over {
-            // Aborted while it read: the reservation goes with the shell.
+            // Aborted while it read; its reservation is given back already.
             return;
         }
         let answer = match outcome.answer {

@@ -153,7 +153,6 @@ impl World<'_> {
             drain_limit: None,
             paused_until: 0,
             wake_at: u64::MAX,
-            is_room_told: false,
             holds: Vec::new(),
         });
         self.tell_leases(number, CoordinatorEvent::Started);

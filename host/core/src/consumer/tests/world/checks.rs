@@ -7,9 +7,14 @@ use super::{Over, Pending, RETRY, World, position};
 
 impl World {
     pub(super) fn handle(&mut self, consumer: &mut Consumer, event: ConsumerEvent) {
-        let room = match consumer.usage().records {
-            0 => self.odds.room.max(1),
-            held => self.odds.room.saturating_sub(held),
+        let limit = self.odds.room;
+        let mut given = 0;
+        let room = |usage: Usage| {
+            given = match usage.records {
+                0 => limit.max(1),
+                held => limit.saturating_sub(held),
+            };
+            given
         };
         let random = self.entropy.draw() as u64;
         let was_draining = consumer.phase == Phase::Draining;
@@ -20,7 +25,7 @@ impl World {
             !was_draining || consumer.intake().admitted == admitted,
             "a stop takes nothing new"
         );
-        assert!(consumer.intake().admitted <= admitted + room);
+        assert!(consumer.intake().admitted <= admitted + given);
         self.check_watermark(consumer.watermark());
         for effect in effects {
             assert_eq!(self.over, None, "it is over, and wants {effect:?}");
