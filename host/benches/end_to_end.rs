@@ -3,13 +3,15 @@
 //!
 //! A stand-in for Kinesis holds the streams, each consumer is a process of its own, and only that process's time counts.
 //! Consumers take turns, and the least of each counts: on a machine that does other things too, that is the only figure
-//! that can be set beside another. Run it with `cargo bench --bench end_to_end`; it prints the tables of
-//! `docs/performance.md`.
+//! that can be set beside another. Run it with `cargo bench --bench end_to_end`; with `-- --write` the tables go into
+//! `docs/performance.md` too.
 
 #[path = "end_to_end/consumer.rs"]
 mod consumer;
 #[path = "end_to_end/floor.rs"]
 mod floor;
+#[path = "page.rs"]
+mod page;
 #[path = "end_to_end/process.rs"]
 mod process;
 #[path = "end_to_end/servers.rs"]
@@ -22,6 +24,7 @@ mod tables;
 use clap::{Parser, ValueEnum};
 
 use floor::Floor;
+use page::Page;
 use servers::Servers;
 
 #[derive(Debug, Parser)]
@@ -31,7 +34,7 @@ use servers::Servers;
     after_help = "\
 Examples:
   cargo bench --bench end_to_end
-  cargo bench --bench end_to_end -- handlers plain --runs 5
+  cargo bench --bench end_to_end -- handlers plain --runs 5 --write
   cargo bench --bench end_to_end -- shards --kinesis local
   cargo bench --bench end_to_end -- --kinesis http://127.0.0.1:4567     streams that are there are not loaded again"
 )]
@@ -62,6 +65,10 @@ struct Args {
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 
+    /// Puts the tables into `docs/performance.md` as well.
+    #[arg(long)]
+    write: bool,
+
     /// What cargo passes to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,6 +94,16 @@ enum Table {
     Shards,
     /// Batches of 50 to 5,000.
     Batches,
+}
+
+impl Args {
+    fn page(&self) -> Page {
+        if self.write {
+            Page::Written
+        } else {
+            Page::Printed
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {

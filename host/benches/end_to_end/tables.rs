@@ -1,5 +1,6 @@
 //! What is compared with what, and how it is printed: Markdown, a row for each consumer.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Args;
@@ -93,12 +94,9 @@ impl<'a> Bench<'a> {
             .chain(consumers)
             .map(|consumer| Pair::new(consumer, 4));
         let pairs = self.measure(pairs.collect())?;
-        self.print(
-            "Handlers: containers of 40 user records, 4 shards",
-            &pairs,
-            |_| 0,
-        );
-        Ok(())
+        let title = "Handlers: containers of 40 user records, 4 shards";
+        let table = self.table(title, &pairs, |_| 0)?;
+        self.args.page().put("handlers", &table)
     }
 
     pub(crate) fn shards(&self) -> anyhow::Result<()> {
@@ -110,15 +108,16 @@ impl<'a> Bench<'a> {
             })
         });
         let pairs = self.measure(pairs.collect())?;
-        self.print("Shards: containers of 40 user records", &pairs, |index| {
-            index - index % 2
-        });
+        let title = "Shards: containers of 40 user records";
+        let mut table = self.table(title, &pairs, |index| index - index % 2)?;
         let further: Vec<f64> = pairs.iter().map(Pair::further).collect();
-        println!(
-            "No-op, a further million at 64 shards against 4: {:.2}.\n",
+        writeln!(
+            table,
+            "No-op, a further {} at 64 shards against 4: {:.2}.\n",
+            count(self.args.records),
             further[5] / further[1]
-        );
-        Ok(())
+        )?;
+        self.args.page().put("shards", &table)
     }
 
     pub(crate) fn batches(&self) -> anyhow::Result<()> {
@@ -127,12 +126,9 @@ impl<'a> Bench<'a> {
         let consumers = std::iter::once(Consumer::Floor).chain(consumers);
         let pairs = consumers.map(|consumer| Pair::new(consumer, 4));
         let pairs = self.measure(pairs.collect())?;
-        self.print(
-            "Batch sizes: containers of 40 user records, 4 shards",
-            &pairs,
-            |_| 0,
-        );
-        Ok(())
+        let title = "Batch sizes: containers of 40 user records, 4 shards";
+        let table = self.table(title, &pairs, |_| 0)?;
+        self.args.page().put("batches", &table)
     }
 
     pub(crate) fn plain(&self) -> anyhow::Result<()> {
@@ -149,21 +145,23 @@ impl<'a> Bench<'a> {
                 least.take(self.run(consumer, stream)?);
             }
         }
-        println!("### Plain records, 4 shards, from cold\n");
-        println!("| consumer | CPU-s | of the floor | wall s | peak RSS MiB |");
-        println!("|---|---|---|---|---|");
+        let mut table = String::from(
+            "### Plain records, 4 shards, from cold\n\n\
+             | consumer | CPU-s | of the floor | wall s | peak RSS MiB |\n|---|---|---|---|---|\n",
+        );
         for (consumer, each) in consumers.iter().zip(&least) {
-            println!(
+            writeln!(
+                table,
                 "| {} | {:.2} | {:.2} | {:.1} | {:.0} |",
                 consumer.name(),
                 each.cpu.as_secs_f64(),
                 each.cpu.as_secs_f64() / least[0].cpu.as_secs_f64(),
                 each.wall.as_secs_f64(),
                 each.rss as f64 / MIB,
-            );
+            )?;
         }
-        self.print_what_was_run();
-        Ok(())
+        self.say_what_was_run(&mut table)?;
+        self.args.page().put("plain", &table)
     }
 
     /// Every consumer on both streams of its pair, in turns.
@@ -206,34 +204,41 @@ impl<'a> Bench<'a> {
         Ok(cost)
     }
 
-    fn print(&self, title: &str, pairs: &[Pair], floor_of: impl Fn(usize) -> usize) {
-        println!("### {title}\n");
-        println!(
-            "| consumer | first {0}, CPU-s | of the floor | each further {0}, CPU-s | of the floor | wall s, {1} | peak RSS MiB, {1} |",
+    fn table(
+        &self,
+        title: &str,
+        pairs: &[Pair],
+        floor_of: impl Fn(usize) -> usize,
+    ) -> anyhow::Result<String> {
+        let mut table = format!(
+            "### {title}\n\n| consumer | first {0}, CPU-s | of the floor | each further {0}, CPU-s | of the floor | \
+             wall s, {1} | peak RSS MiB, {1} |\n|---|---|---|---|---|---|---|\n",
             count(self.args.records),
             count(self.args.records * LARGER),
         );
-        println!("|---|---|---|---|---|---|---|");
         for (index, pair) in pairs.iter().enumerate() {
             let floor = &pairs[floor_of(index)];
             let (first, further) = (pair.smaller.cpu.as_secs_f64(), pair.further());
-            println!(
+            writeln!(
+                table,
                 "| {} | {first:.2} | {:.2} | {further:.2} | {:.2} | {:.1} | {:.0} |",
                 pair.label,
                 first / floor.smaller.cpu.as_secs_f64(),
                 further / floor.further(),
                 pair.larger.wall.as_secs_f64(),
                 pair.larger.rss as f64 / MIB,
-            );
+            )?;
         }
-        self.print_what_was_run();
+        self.say_what_was_run(&mut table)?;
+        Ok(table)
     }
 
-    fn print_what_was_run(&self) {
-        println!(
+    fn say_what_was_run(&self, table: &mut String) -> std::fmt::Result {
+        writeln!(
+            table,
             "\n(Least of {} runs; user records of 100 bytes, each with a key of its own; streams by {}, reads of {} containers.)\n",
             self.args.runs, self.server, self.args.max_records
-        );
+        )
     }
 }
 
