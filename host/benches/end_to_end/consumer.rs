@@ -211,7 +211,12 @@ fn check_leases(data_dir: &Path, pipeline: &Path, log: &Path) -> anyhow::Result<
     let mut leases = shardwright(data_dir);
     leases.arg("leases").arg(pipeline);
     let leases = output_of(leases)?;
-    let mut rows = leases.lines().skip(2).peekable();
+    let rows = leases
+        .lines()
+        .skip_while(|line| !line.starts_with("SHARD "))
+        .skip(1);
+    // Behind the shards come the workers.
+    let mut rows = rows.take_while(|line| !line.is_empty()).peekable();
     rows.peek().context("there are leases")?;
     for row in rows {
         anyhow::ensure!(

@@ -92,10 +92,10 @@ impl Budget {
             .readers
             .iter()
             .take_while(|waiting| *waiting != shard)
-            .all(|waiting| !self.is_fair(waiting, free));
+            .all(|waiting| !self.may_be_read(waiting, free));
         let has_bytes = free >= self.answer || mutant!(ReadUnreserved);
-        let may_ask = held.reserved == 0 && !held.is_stopped;
-        let is_granted = may_ask && has_bytes && is_first && self.is_fair(shard, free);
+        let may_be_read = self.may_be_read(shard, free) && !held.is_stopped;
+        let is_granted = may_be_read && has_bytes && is_first;
         if is_granted {
             self.leave_readers(shard);
             self.total.bytes += self.answer;
@@ -123,15 +123,16 @@ impl Budget {
         let next = self
             .readers
             .iter()
-            .find(|waiting| self.is_fair(waiting, free))?;
+            .find(|waiting| self.may_be_read(waiting, free))?;
         let held = self.held.get_mut(next)?;
         (!std::mem::replace(&mut held.is_told, true)).then(|| next.clone())
     }
 
-    /// A shard with a fair share already leaves the room to those without.
-    fn is_fair(&self, shard: &ShardId, free: u64) -> bool {
-        let held = self.held.get(shard).map_or(0, |held| held.window.bytes);
-        held == 0 || held < free
+    /// Whether it is a shard's turn if anybody's: its last answer has arrived, and it does not hold a fair share already,
+    /// with which it leaves the room to those without.
+    fn may_be_read(&self, shard: &ShardId, free: u64) -> bool {
+        let held = self.held.get(shard).copied().unwrap_or_default();
+        held.reserved == 0 && (held.window.bytes == 0 || held.window.bytes < free)
     }
 
     fn free_bytes(&self) -> u64 {

@@ -174,7 +174,7 @@ record! {
         or("8") lanes: Number<1, { bounds::MAX_LANES }>,
         /// What may be unresolved at once.
         or("{}") in_flight: InFlight,
-        // Ten windows: room for one slow key while the others go on.
+        // Three windows: room for one slow key while the others go on.
         /// Messages from the oldest unresolved one to the newest: at most this many are delivered again after a crash.
         or("100000") span: Number<1, { bounds::MAX_SPAN }>,
         /// What a plugin gets in one call.
@@ -188,9 +188,10 @@ record! {
 record! {
     /// What may be unresolved at once. Reaching either bound stops reading.
     InFlight {
-        // One full answer of GetRecords.
+        // Shared by shards and their lanes, it is what batches are filled from: 64 shards of 8 lanes get some 50 each. A stop
+        // works it off: one shard, at 10 ms a message in each lane, in 20 s.
         /// Messages.
-        or("10000") records: Number<1, { bounds::MAX_IN_FLIGHT_RECORDS }>,
+        or("30000") records: Number<1, { bounds::MAX_IN_FLIGHT_RECORDS }>,
         // Six full answers of GetRecords.
         /// Bytes of payload.
         or("64MiB") bytes: Size<{ bounds::MIN_IN_FLIGHT_BYTES }, { bounds::MAX_IN_FLIGHT_BYTES }>,

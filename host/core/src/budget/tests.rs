@@ -54,6 +54,10 @@ impl World {
         known.waits_to_read = !may;
         known.may_read = false;
         self.tell();
+        assert!(
+            may || !self.shards[number].may_read,
+            "it is refused and told at once"
+        );
         may
     }
 
@@ -180,7 +184,7 @@ proptest! {
         for _ in 0..200 {
             let number = world.below(shards as u64) as usize;
             match world.below(6) {
-                0 if !world.shards[number].is_reading => {
+                0 => {
                     world.ask(number);
                 }
                 1 if world.shards[number].is_reading => {
