@@ -170,7 +170,7 @@ impl Shell {
     }
 
     async fn run(&mut self, mut received: mpsc::Receiver<Input>) {
-        let turns = Arc::clone(&self.turns);
+        let (shared, turns) = (Arc::clone(&self.shared), Arc::clone(&self.turns));
         if self.obey() == Over::Yes {
             return;
         }
@@ -287,7 +287,7 @@ impl Shell {
         let random = self.entropy.draw() as u64;
         let mut effects = std::mem::take(&mut self.effects);
         self.consumer
-            .handle(self.shared.clock.now(), event, room, random, &mut effects);
+            .handle(shared.clock.now(), event, room, random, &mut effects);
         let (usage, wants_room) = (self.consumer.usage(), self.consumer.wants_room());
         shared.budget(|budget| budget.settle(shard, usage, wants_room));
         self.publish();

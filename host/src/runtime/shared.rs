@@ -88,19 +88,15 @@ impl Shared {
             name: name.clone(),
             stream: source.stream.clone(),
             start: source.start,
-            budget: Mutex::new(Budget::new(
-                generation.bounds(),
-                parts.source.answer_bytes_max(),
-            )),
+            budget: Mutex::new(Room {
+                budget: Budget::new(generation.bounds(), parts.source.answer_bytes_max()),
+                shards: BTreeMap::new(),
+            }),
             source: parts.source,
             io: parts.io,
             guests: parts.guests,
             clock: parts.clock,
             take_overs: Mutex::default(),
-            budget: Mutex::new(Room {
-                budget: Budget::new(generation.bounds(), READ_ANSWER_BYTES_MAX),
-                shards: BTreeMap::new(),
-            }),
             newest: Mutex::new(Arc::new(generation)),
             newer: Notify::new(),
             reports: Mutex::new(BTreeMap::new()),

@@ -279,7 +279,13 @@ impl Lane {
 
     /// Runs a message again that was held: behind what is older of its key and still queued, if there is any.
     pub(super) fn run_held_again(&mut self, now: Instant, queued: Queued) {
-        let is_parked = self.parked.contains_key(&queued.key);
+        if self.parked.contains_key(&queued.key) || !self.queue_behind_older(queued) {
+            self.run_again(now, vec![queued]);
+        }
+    }
+
+    /// Puts a message behind the last older one of its key that is queued; false if there is none.
+    fn queue_behind_older(&mut self, queued: Queued) -> bool {
         let queues = self
             .alone
             .iter_mut()
@@ -288,12 +294,12 @@ impl Lane {
             let older = queue
                 .iter()
                 .rposition(|other| other.key == queued.key && other.slot < queued.slot);
-            if let Some(index) = older.filter(|_| !is_parked) {
+            if let Some(index) = older {
                 queue.insert(index + 1, queued);
-                return;
+                return true;
             }
         }
-        self.run_again(now, vec![queued]);
+        false
     }
 
     /// Puts messages, in order, in front of everything that the lane has not begun, except those whose key waits for an
@@ -317,7 +323,12 @@ impl Lane {
                         front.push_back(queued);
                     }
                 }
-                None if wake == Wake::Running => front.push_back(queued),
+                // One that is older may have come back while this one ran.
+                None if wake == Wake::Running => {
+                    if !self.queue_behind_older(queued) {
+                        front.push_back(queued);
+                    }
+                }
                 None => {
                     // What is older of its key comes first, one after the other.
                     let older: Vec<Queued> = front
@@ -331,10 +342,10 @@ impl Lane {
                         for &other in rest {
                             self.park_behind(other);
                         }
-                    } else {
+                        self.park_behind(queued);
+                    } else if !self.park_behind_queued(queued) {
                         self.park_first(queued, wake);
                     }
-                    self.park_behind(queued);
                 }
             }
         }

@@ -21,7 +21,6 @@ const CHECKPOINTS_PER_SPAN: u64 = 8;
 /// What a lane may have to do at once; its channel has no more room.
 const LANE_WORK_MAX: usize = 3;
 
-
 fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerSettings {
     ConsumerSettings {
         lanes: settings.lanes,
