@@ -347,7 +347,16 @@ impl Ledger {
         // A read may begin again, and may leap over what retention has just taken.
         for place in life.read.end.max(first)..first + count {
             let entry = self.shards[life.shard].entries[place];
-            let EntryTruth { index, count, .. } = self.entries[entry as usize];
+            let EntryTruth {
+                first: record,
+                index,
+                count,
+                ..
+            } = self.entries[entry as usize];
+            if place < first && self.records[record as usize].is_trimmed {
+                // Retention took it before this life came to it.
+                continue;
+            }
             for index in index..index + count as usize {
                 if life.mark(index) == Mark::Unseen {
                     life.set_mark(index, Mark::Read);
