@@ -143,8 +143,7 @@ impl Consumer {
         }
     }
 
-    /// Takes an event. `room` says how many user records may be admitted now, given what the window holds by then; it is
-    /// asked only if records wait to be opened. `random` is uniform over all `u64`.
+    /// Takes an event. `room`, asked only if records wait to be opened, says how many may be, given what is held by then.
     pub fn handle(
         &mut self,
         now: Instant,
@@ -385,8 +384,7 @@ impl Consumer {
         }
         self.window.fold();
         if self.window.has_unopened() {
-            let room = room(self.usage());
-            let lanes = &mut self.lanes;
+            let (room, lanes) = (room(self.usage()), &mut self.lanes);
             self.window.open(room, |message| lanes.admit(now, message));
         }
         self.is_full = self.window.has_unopened();
@@ -420,7 +418,6 @@ impl Consumer {
                 continue;
             }
             let mut batch = self.spare.pop().unwrap_or_default();
-            batch.clear();
             batch.lane = lane;
             for &(slot, key_hash) in &self.picked {
                 if let Some(message) = self.window.raw_message(slot) {
