@@ -347,15 +347,10 @@ impl Ledger {
         // A read may begin again, and may leap over what retention has just taken.
         for place in life.read.end.max(first)..first + count {
             let entry = self.shards[life.shard].entries[place];
-            let EntryTruth {
-                first: record,
-                index,
-                count,
-                ..
-            } = self.entries[entry as usize];
-            if place < first && self.records[record as usize].is_trimmed {
-                // Retention took it before this life came to it.
-                continue;
+            let EntryTruth { index, count, .. } = self.entries[entry as usize];
+            let record = self.entries[entry as usize].first as usize;
+            if place < first && self.records[record].is_trimmed {
+                continue; // Retention took it before this life came to it.
             }
             for index in index..index + count as usize {
                 if life.mark(index) == Mark::Unseen {
