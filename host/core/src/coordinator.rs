@@ -162,8 +162,12 @@ impl Coordinator {
             CoordinatorEvent::Created { shard, outcome } => {
                 self.created(now, &shard, outcome, effects);
             }
-            CoordinatorEvent::Taken { tenure, outcome } => {
-                self.taken(now, &tenure, outcome, effects);
+            CoordinatorEvent::Taken {
+                tenure,
+                latest_ms,
+                outcome,
+            } => {
+                self.taken(now, &tenure, latest_ms, outcome, effects);
             }
             CoordinatorEvent::Written { tenure, outcome } => {
                 self.written(now, &tenure, outcome, effects);

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::limits::{
-    READ_ANSWER_BYTES_MAX, READ_BYTES_PER_SECOND, READ_RETRY_FIRST, READ_RETRY_MAX, READ_SPACING,
+    LATEST_MARGIN_MS, READ_ANSWER_BYTES_MAX, READ_BYTES_PER_SECOND, READ_RETRY_FIRST,
+    READ_RETRY_MAX, READ_SPACING,
 };
 use crate::position::{SequenceNumber, StartAt};
 use crate::time::Instant;
@@ -133,7 +134,7 @@ impl Reader {
         if self.start == StartAt::Latest {
             // From here on the iterator is what LATEST was. Should it expire before a record has come, asking for LATEST
             // again would skip what was written meanwhile.
-            self.start = StartAt::AtTimestamp(self.started_ms);
+            self.start = StartAt::AtTimestamp(self.started_ms - LATEST_MARGIN_MS);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits::LATEST_MARGIN_MS;
 use crate::position::Checkpoint;
 use crate::shard::{HashRange, ShardId};
 
@@ -69,9 +70,41 @@ pub struct Lease {
     pub incarnation_owner: Option<WorkerId>,
     /// The one of our workers that asked the owner to hand the lease over, and once that is done, that it was handed to.
     pub successor: Option<WorkerId>,
+    /// Of a row whose checkpoint is `LATEST`: the instant that this means, milliseconds since the Unix epoch. The first of
+    /// our workers to take it notes it, so that what arrives from then on is due, though no owner lives to checkpoint any
+    /// of it.
+    pub latest_ms: Option<i64>,
 }
 
 impl Lease {
+    /// A row that has just been created.
+    pub fn created(new: NewLease) -> Self {
+        Self {
+            shard: new.shard,
+            owner: None,
+            counter: 0,
+            checkpoint: new.checkpoint,
+            parents: new.parents,
+            children: Vec::new(),
+            hash_range: new.hash_range,
+            owner_switches: 0,
+            checkpoint_owner: None,
+            incarnation: None,
+            incarnation_owner: None,
+            successor: None,
+            latest_ms: None,
+        }
+    }
+
+    /// The row as a take at this wall clock is to see it: at `LATEST` an instant belongs to it.
+    #[must_use]
+    pub fn seen_at(mut self, wall_ms: i64) -> Self {
+        if self.checkpoint == Checkpoint::Latest {
+            self.latest_ms.get_or_insert(wall_ms - LATEST_MARGIN_MS);
+        }
+        self
+    }
+
     /// Who processes the shard now: the old owner during a handoff.
     pub fn actual_owner(&self) -> Option<&WorkerId> {
         self.checkpoint_owner.as_ref().or(self.owner.as_ref())

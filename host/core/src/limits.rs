@@ -62,6 +62,10 @@ pub(crate) const ROWS_USABLE_FAILOVERS: u32 = 2;
 /// were read before its children's were there, and would make it anew.
 pub(crate) const FINISHED_ROW_KEPT_FAILOVERS: u32 = 4;
 
+/// How far before the wall clock's moment the instant of `LATEST` is set, in milliseconds: a worker's clock may be so far
+/// ahead of the service's, and still nothing that arrives after its first iterator is skipped by a later one.
+pub(crate) const LATEST_MARGIN_MS: i64 = 5_000;
+
 // === reading ===
 
 /// The most bytes of one `GetRecords` answer: the service's own bound. It is reserved before a read is asked for.

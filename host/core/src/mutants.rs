@@ -83,6 +83,7 @@ mod switch {
         AckBeforeBurial "lanes" "a message is resolved before its dead letter is stored",
         RetryIsAcked "lanes" "a message that is to be tried again is resolved as well",
         PausedForGood "breaker" "a shard that is paused makes no probe",
+        LatestForgotten "position" "every owner begins with what comes next, until one has checkpointed",
         ResumeAfterRecord "position" "reading begins after the checkpoint's record, not at it",
         NumbersAsText "position" "sequence numbers are compared as text",
         ExpiredToLatest "fetch" "an expired iterator is replaced by one at the tip",

@@ -236,14 +236,22 @@ impl Checkpoint {
         }
     }
 
-    /// Where reading begins for a lease with this checkpoint, given the pipeline's own initial position.
+    /// Where reading begins for a lease with this checkpoint, given the pipeline's own initial position and the instant that
+    /// an earlier owner noted for `LATEST`.
     ///
     /// After a position it begins *at* that record, since the rest of its container may still be due: whoever reads drops
     /// every user record whose position is not above the checkpoint.
-    pub fn start_at(&self, initial: InitialPosition) -> Result<StartAt, NoStart> {
+    pub fn start_at(
+        &self,
+        initial: InitialPosition,
+        latest_ms: Option<i64>,
+    ) -> Result<StartAt, NoStart> {
         match self {
             Self::TrimHorizon => Ok(StartAt::TrimHorizon),
-            Self::Latest => Ok(StartAt::Latest),
+            // Whatever came since belongs to the pipeline, though no owner lived to checkpoint any of it.
+            Self::Latest => Ok(latest_ms
+                .filter(|_| !mutant!(LatestForgotten))
+                .map_or(StartAt::Latest, StartAt::AtTimestamp)),
             Self::At(position) if mutant!(ResumeAfterRecord) => {
                 Ok(StartAt::AfterSequence(position.sequence.clone()))
             }

@@ -76,20 +76,7 @@ impl<'a> Run<'a> {
         self.latest_from.insert(new.shard.clone(), self.now);
         self.leases
             .entry(new.shard.clone())
-            .or_insert_with(|| Lease {
-                shard: new.shard,
-                owner: None,
-                counter: 0,
-                checkpoint: new.checkpoint,
-                parents: new.parents,
-                children: Vec::new(),
-                hash_range: new.hash_range,
-                owner_switches: 0,
-                checkpoint_owner: None,
-                incarnation: None,
-                incarnation_owner: None,
-                successor: None,
-            });
+            .or_insert_with(|| Lease::created(new));
     }
 
     fn listing(&self) -> Vec<Shard> {

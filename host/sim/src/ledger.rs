@@ -68,6 +68,8 @@ pub struct ShardTruth {
     pub(crate) highest: Option<Checkpoint>,
     /// A row was made for it.
     pub was_leased: bool,
+    /// Somebody got an iterator of it.
+    pub(crate) was_begun: bool,
 }
 
 /// How a user record stands in one life of a consumer.

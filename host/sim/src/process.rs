@@ -70,8 +70,6 @@ pub(crate) struct Fetch {
     pub(crate) cursor: Option<Cursor>,
     pub(crate) is_waiting_for_room: bool,
     pub(crate) is_over: bool,
-    /// The row says nothing but where to start: what lies before is nobody's.
-    pub(crate) is_first: bool,
 }
 
 /// The task of one lane.

@@ -1,11 +1,11 @@
 //! How far everything has come, by what is true.
 
-use shardwright_core::{Checkpoint, CheckpointDelta, Record};
+use shardwright_core::{Checkpoint, CheckpointDelta, Record, StartAt};
 
 use crate::checks::Broken;
 use crate::ledger::{Ledger, Mark};
 use crate::plan::Start;
-use crate::stream::Stream;
+use crate::stream::{Cursor, Stream};
 use crate::table::Table;
 
 impl Ledger {
@@ -58,6 +58,33 @@ impl Ledger {
         let mut parents: Vec<usize> = parents.collect();
         parents.retain(|parent| self.shard(*parent).was_leased);
         start == Start::Latest && parents.is_empty()
+    }
+
+    /// A life has got an iterator.
+    ///
+    /// What lies before the first one that anybody gets of a shard is nobody's, if the pipeline begins with what comes next; so
+    /// is what lies before a later one of the first owner that names no instant. Whoever comes after that owner, also before
+    /// anything was checkpointed, must find all that has arrived since.
+    pub fn note_iterator(
+        &mut self,
+        stream: &Stream,
+        asked_for: Start,
+        life: usize,
+        start: &StartAt,
+        cursor: Cursor,
+    ) {
+        let shard = self.lives[life].shard;
+        let mut before = self.lives[..life].iter();
+        let is_first_life = before.all(|before| before.shard != shard);
+        let was_begun = std::mem::replace(&mut self.shard(shard).was_begun, true);
+        let is_beginning = match start {
+            StartAt::Latest => !was_begun || is_first_life,
+            StartAt::AtTimestamp(_) => !was_begun,
+            StartAt::TrimHorizon | StartAt::AtSequence(_) | StartAt::AfterSequence(_) => false,
+        };
+        if is_beginning && self.may_skip(stream, asked_for, shard) {
+            self.skip_before(shard, cursor.next);
+        }
     }
 
     /// A life has got these records of its shard.

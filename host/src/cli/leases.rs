@@ -205,7 +205,10 @@ impl View {
 }
 
 async fn lag(source: &dyn StreamSource, lease: &Lease, initial: InitialPosition) -> String {
-    let start = match (&lease.checkpoint, lease.checkpoint.start_at(initial)) {
+    let start = match (
+        &lease.checkpoint,
+        lease.checkpoint.start_at(initial, lease.latest_ms),
+    ) {
         (Checkpoint::ShardEnd, _) => return "ended".to_owned(),
         (Checkpoint::At(position), _) => StartAt::AfterSequence(position.sequence.clone()),
         (_, Ok(start)) => start,

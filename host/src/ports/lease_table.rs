@@ -55,7 +55,8 @@ pub trait LeaseTable: Send + Sync {
         lease: &'a NewLease,
     ) -> PortFuture<'a, Result<CreateOutcome, PortError>>;
 
-    /// Takes a lease whose row was seen as `seen`. Removes a handoff's `checkpointOwner`, and a successor.
+    /// Takes a lease whose row was seen as `seen`. Removes a handoff's `checkpointOwner`, and a successor; writes the
+    /// instant of `LATEST`, if `seen` has one.
     fn take<'a>(
         &'a self,
         seen: &'a Lease,

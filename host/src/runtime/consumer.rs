@@ -104,7 +104,7 @@ struct Shell {
 pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: ConsumerLease) {
     let shard = start.tenure.shard.clone();
     let pipeline = shared.name().to_owned();
-    let from = match start.checkpoint.start_at(shared.start) {
+    let from = match start.checkpoint.start_at(shared.start, start.latest_ms) {
         Ok(from) => from,
         Err(error) => {
             tracing::error!(pipeline, %shard, %error, "the shard cannot be consumed");

@@ -52,6 +52,8 @@ pub enum CoordinatorEvent {
     Taken {
         /// The shard and incarnation of the take.
         tenure: Tenure,
+        /// The instant of `LATEST` that went with it ([`Lease::seen_at`]).
+        latest_ms: Option<i64>,
         /// The lease, or why not.
         outcome: Result<HeldLease, WriteFailure>,
     },
@@ -107,9 +109,10 @@ pub struct ConsumerStart {
     /// Where the row says that reading begins.
     ///
     /// `Latest` means that nothing was ever checkpointed. The consumer should fix the instant of this start and read from
-    /// it, so that its own reconnects skip nothing, and checkpoint the first position it resolves at once, without
-    /// waiting for its interval: until that is stored, a crash makes the next start's "latest" the one that counts.
+    /// it, so that its own reconnects skip nothing.
     pub checkpoint: Checkpoint,
+    /// The instant that an earlier owner noted for `Latest`, milliseconds since the Unix epoch.
+    pub latest_ms: Option<i64>,
     /// The shards it came from.
     pub parents: Vec<ShardId>,
     /// The keys that fall to it, if the row says.

@@ -190,6 +190,7 @@ impl Coordinator {
             effects.push(CoordinatorEffect::StartConsumer(ConsumerStart {
                 tenure: holding.tenure(),
                 checkpoint: holding.seen.checkpoint.clone(),
+                latest_ms: holding.seen.latest_ms,
                 parents: holding.seen.parents.clone(),
                 hash_range: holding.seen.hash_range,
                 previous_owner: match &holding.seen {

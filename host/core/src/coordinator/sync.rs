@@ -258,7 +258,7 @@ impl Coordinator {
                 effects.push(CoordinatorEffect::Happened(Happening::Created(
                     row.lease.clone(),
                 )));
-                self.rows.made(now, fresh_row(row.lease));
+                self.rows.made(now, Lease::created(row.lease));
                 self.must_review = self.phase == Phase::Running;
             }
             Ok(false) => {
@@ -473,23 +473,5 @@ impl Coordinator {
         if self.phase == Phase::Draining {
             self.drain_holdings(now, effects);
         }
-    }
-}
-
-/// What a row is right after its creation.
-fn fresh_row(lease: NewLease) -> Lease {
-    Lease {
-        shard: lease.shard,
-        owner: None,
-        counter: 0,
-        checkpoint: lease.checkpoint,
-        parents: lease.parents,
-        children: Vec::new(),
-        hash_range: lease.hash_range,
-        owner_switches: 0,
-        checkpoint_owner: None,
-        incarnation: None,
-        incarnation_owner: None,
-        successor: None,
     }
 }

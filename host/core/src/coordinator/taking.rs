@@ -177,6 +177,7 @@ impl Coordinator {
         &mut self,
         now: Instant,
         tenure: &Tenure,
+        latest_ms: Option<i64>,
         outcome: Result<HeldLease, WriteFailure>,
         effects: &mut Vec<CoordinatorEffect>,
     ) {
@@ -184,7 +185,12 @@ impl Coordinator {
             return;
         };
         match outcome {
-            Ok(held) => self.hold(now, held, taking, effects),
+            Ok(held) => {
+                // The next take may go by this row, without a look at the table.
+                self.rows
+                    .update(now, &tenure.shard, |lease| lease.latest_ms = latest_ms);
+                self.hold(now, held, taking, effects);
+            }
             Err(WriteFailure::Lost { .. }) => {
                 self.rows.doubt(&tenure.shard);
                 effects.push(CoordinatorEffect::Happened(Happening::TakeLost(

@@ -24,18 +24,14 @@ fn at(number: u64) -> Checkpoint {
 
 fn row(shard: &str, owner: Option<&str>, checkpoint: Checkpoint) -> Lease {
     Lease {
-        shard: ShardId::from(shard),
         owner: owner.map(WorkerId::new),
         counter: 5,
-        checkpoint,
-        parents: Vec::new(),
-        children: Vec::new(),
-        hash_range: Some(HashRange::FULL),
-        owner_switches: 0,
-        checkpoint_owner: None,
-        incarnation: None,
-        incarnation_owner: None,
-        successor: None,
+        ..Lease::created(NewLease {
+            shard: ShardId::from(shard),
+            checkpoint,
+            parents: Vec::new(),
+            hash_range: Some(HashRange::FULL),
+        })
     }
 }
 
@@ -149,7 +145,11 @@ impl Bench {
                 };
                 let tenure = held.tenure();
                 let outcome = Ok(held);
-                after.extend(self.tell(CoordinatorEvent::Taken { tenure, outcome }));
+                after.extend(self.tell(CoordinatorEvent::Taken {
+                    tenure,
+                    latest_ms: None,
+                    outcome,
+                }));
             }
         }
         after

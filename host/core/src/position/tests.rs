@@ -137,25 +137,33 @@ fn reading_begins_where_the_checkpoint_says() {
         sub_sequence: 3,
     });
     // At the record, not after it: user records 4 and up of its container may be due.
-    assert_eq!(at.start_at(latest), Ok(StartAt::AtSequence(number("42"))));
     assert_eq!(
-        Checkpoint::TrimHorizon.start_at(latest),
+        at.start_at(latest, None),
+        Ok(StartAt::AtSequence(number("42")))
+    );
+    assert_eq!(
+        Checkpoint::TrimHorizon.start_at(latest, Some(5)),
         Ok(StartAt::TrimHorizon)
     );
     assert_eq!(
-        Checkpoint::Latest.start_at(InitialPosition::TrimHorizon),
+        Checkpoint::Latest.start_at(InitialPosition::TrimHorizon, None),
         Ok(StartAt::Latest)
     );
     assert_eq!(
-        Checkpoint::AtTimestamp.start_at(InitialPosition::AtTimestamp(17)),
+        Checkpoint::Latest.start_at(latest, Some(5)),
+        Ok(StartAt::AtTimestamp(5)),
+        "what an earlier owner was given to read is due"
+    );
+    assert_eq!(
+        Checkpoint::AtTimestamp.start_at(InitialPosition::AtTimestamp(17), None),
         Ok(StartAt::AtTimestamp(17))
     );
     assert_eq!(
-        Checkpoint::AtTimestamp.start_at(latest),
+        Checkpoint::AtTimestamp.start_at(latest, None),
         Err(NoStart::TimestampUnknown)
     );
     assert_eq!(
-        Checkpoint::ShardEnd.start_at(latest),
+        Checkpoint::ShardEnd.start_at(latest, None),
         Err(NoStart::ShardEnd)
     );
     for initial in [
@@ -163,7 +171,7 @@ fn reading_begins_where_the_checkpoint_says() {
         InitialPosition::TrimHorizon,
         InitialPosition::AtTimestamp(1),
     ] {
-        assert!(initial.checkpoint().start_at(initial).is_ok());
+        assert!(initial.checkpoint().start_at(initial, None).is_ok());
     }
 }
 

@@ -55,19 +55,13 @@ fn only(shards: &[usize]) -> Vec<Shard> {
 
 fn leases(shards: &[(usize, Checkpoint)]) -> Vec<Lease> {
     let example = example();
-    let lease = |(index, checkpoint): &(usize, Checkpoint)| Lease {
-        shard: id(*index),
-        owner: None,
-        counter: 0,
-        checkpoint: checkpoint.clone(),
-        parents: example[*index].parents.clone(),
-        children: Vec::new(),
-        hash_range: Some(example[*index].hash_range),
-        owner_switches: 0,
-        checkpoint_owner: None,
-        incarnation: None,
-        incarnation_owner: None,
-        successor: None,
+    let lease = |(index, checkpoint): &(usize, Checkpoint)| {
+        Lease::created(NewLease {
+            shard: id(*index),
+            checkpoint: checkpoint.clone(),
+            parents: example[*index].parents.clone(),
+            hash_range: Some(example[*index].hash_range),
+        })
     };
     shards.iter().map(lease).collect()
 }

@@ -99,6 +99,7 @@ pub(crate) fn unanswered(call: &Call) -> CoordinatorEvent {
             outcome: Err(trouble),
         },
         Call::Take(seen, incarnation) => CoordinatorEvent::Taken {
+            latest_ms: None,
             tenure: Tenure {
                 shard: seen.shard.clone(),
                 incarnation: *incarnation,

@@ -31,21 +31,8 @@ impl Table {
     pub(crate) fn create(&mut self, new: &NewLease) -> bool {
         let is_new = !self.rows.contains_key(&new.shard);
         if is_new {
-            let lease = Lease {
-                shard: new.shard.clone(),
-                owner: None,
-                counter: 0,
-                checkpoint: new.checkpoint.clone(),
-                parents: new.parents.clone(),
-                children: Vec::new(),
-                hash_range: new.hash_range,
-                owner_switches: 0,
-                checkpoint_owner: None,
-                incarnation: None,
-                incarnation_owner: None,
-                successor: None,
-            };
-            self.rows.insert(new.shard.clone(), lease);
+            self.rows
+                .insert(new.shard.clone(), Lease::created(new.clone()));
         }
         is_new
     }

@@ -280,7 +280,11 @@ impl World {
                     shard: seen.shard.clone(),
                     incarnation: *incarnation,
                 };
-                CoordinatorEvent::Taken { tenure, outcome }
+                CoordinatorEvent::Taken {
+                    tenure,
+                    latest_ms: None,
+                    outcome,
+                }
             }
             Call::Announce(seen) => CoordinatorEvent::Announced {
                 shard: seen.shard.clone(),

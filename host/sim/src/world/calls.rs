@@ -42,6 +42,7 @@ impl Call {
                 outcome: Err(trouble),
             },
             Self::Take(seen, _, incarnation) => CoordinatorEvent::Taken {
+                latest_ms: seen.latest_ms,
                 tenure: Tenure {
                     shard: seen.shard.clone(),
                     incarnation: *incarnation,
@@ -196,6 +197,7 @@ impl World<'_> {
             self.hold(rule);
         }
         CoordinatorEvent::Taken {
+            latest_ms: seen.latest_ms,
             tenure: Tenure {
                 shard: seen.shard.clone(),
                 incarnation,

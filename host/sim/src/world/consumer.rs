@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use shardwright_core::{
-    BatchBounds, Checkpoint, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
-    ConsumerSettings, ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, LaneState, Opening,
-    StopReason,
+    BatchBounds, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent, ConsumerSettings,
+    ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, LaneState, Opening, StopReason,
 };
 
 use super::{Event, World};
@@ -45,7 +44,10 @@ fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerS
 impl World<'_> {
     pub(super) fn start_shell(&mut self, process: usize, start: ConsumerStart) {
         let settings = &self.plan.settings;
-        let Ok(from) = start.checkpoint.start_at(initial(settings)) else {
+        let Ok(from) = start
+            .checkpoint
+            .start_at(initial(settings), start.latest_ms)
+        else {
             let what = format!("{} begins after {}", start.tenure.shard, start.checkpoint);
             return self.hold(Err(("SH-2", what)));
         };
@@ -76,10 +78,6 @@ impl World<'_> {
             is_busy: false,
             turn: 0,
         });
-        let is_first = matches!(
-            start.checkpoint,
-            Checkpoint::Latest | Checkpoint::AtTimestamp
-        );
         let shell = Shell {
             life,
             consumer: Consumer::new(
@@ -92,7 +90,7 @@ impl World<'_> {
             permit: start.dispatch_until,
             is_draining: false,
             lanes: lanes.collect(),
-            fetch: self.fetch(process, from, is_first),
+            fetch: self.fetch(process, from),
             tick_at: u64::MAX,
             shard: start.tenure.shard.clone(),
             tenure: start.tenure,

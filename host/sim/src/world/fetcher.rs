@@ -13,19 +13,18 @@ use crate::process::{Fetch, Input, ReadOutcome};
 use crate::stream::{Answer, Cursor, StreamError};
 
 impl World<'_> {
-    pub(super) fn fetch(&self, process: usize, from: StartAt, is_first: bool) -> Fetch {
+    pub(super) fn fetch(&self, process: usize, from: StartAt) -> Fetch {
         let settings = ReadSettings {
             interval: self.plan.settings.poll,
             records_max: self.plan.settings.records_max,
             is_paced: true,
         };
-        let wall_ms = self.stream.wall_ms(self.now) + self.processes[process].wall_off;
+        let wall_ms = self.wall_ms_of(process);
         Fetch {
             reader: Reader::new(self.clock_of(process), settings, from, wall_ms),
             cursor: None,
             is_waiting_for_room: false,
             is_over: false,
-            is_first,
         }
     }
 
@@ -54,16 +53,12 @@ impl World<'_> {
         let Some(shell) = self.processes[process].shell(life) else {
             return;
         };
-        let is_by_time = matches!(start, StartAt::Latest | StartAt::AtTimestamp(_));
-        let is_beginning = shell.fetch.is_first && is_by_time;
         let found = self.stream.iterator(self.now, &shell.shard, start);
         let cursor = found.ok().filter(|_| !is_refused);
-        if let Some(cursor) = cursor.filter(|_| is_beginning)
-            && self
-                .ledger
-                .may_skip(&self.stream, self.plan.settings.start, cursor.shard)
-        {
-            self.ledger.skip_before(cursor.shard, cursor.next);
+        if let Some(cursor) = cursor {
+            let asked_for = self.plan.settings.start;
+            self.ledger
+                .note_iterator(&self.stream, asked_for, life, start, cursor);
         }
         self.after(
             takes,

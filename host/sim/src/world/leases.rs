@@ -73,6 +73,7 @@ impl World<'_> {
             CoordinatorEffect::Create(lease) => self.call(process, Call::Create(lease)),
             CoordinatorEffect::Take { seen, incarnation } => {
                 let me = self.processes[process].name.clone();
+                let seen = seen.seen_at(self.wall_ms_of(process));
                 self.call(process, Call::Take(seen, me, incarnation));
             }
             CoordinatorEffect::Announce { seen } => {
@@ -315,6 +316,11 @@ impl World<'_> {
 
     pub(super) fn clock_of(&self, process: usize) -> Instant {
         self.local(process)
+    }
+
+    /// What the process takes for the wall clock's time, milliseconds since the Unix epoch.
+    pub(super) fn wall_ms_of(&self, process: usize) -> i64 {
+        self.stream.wall_ms(self.now) + self.processes[process].wall_off
     }
 
     pub(super) fn local_after(&self, process: usize, time: Duration) -> u64 {

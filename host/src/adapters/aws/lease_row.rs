@@ -1,6 +1,7 @@
-//! A lease table's item and a [`Lease`]: KCL's attributes, and three of ours.
+//! A lease table's item and a [`Lease`]: KCL's attributes, and four of ours.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use shardwright_core::{Checkpoint, HashRange, Incarnation, Lease, NewLease, ShardId, WorkerId};
@@ -27,6 +28,8 @@ const INCARNATION: &str = "incarnation";
 const INCARNATION_OWNER: &str = "incarnationOwner";
 /// Ours: the worker that asks the owner for the lease, and keeps waiting for it; gone with the next take of ours.
 const SUCCESSOR: &str = "successor";
+/// Ours: what `LATEST` in the row means, milliseconds since the Unix epoch. The first take of ours writes it.
+const LATEST_AT: &str = "latestAt";
 
 /// `entityType` of a lease; KCL 3.5 and later keep other things in the table as well.
 const ENTITY_LEASE: &str = "LEASE";
@@ -96,6 +99,8 @@ pub(super) fn read(mut item: Item) -> Result<Row, RowFault> {
         incarnation: incarnation(&mut item),
         incarnation_owner: worker(&mut item, INCARNATION_OWNER),
         successor: worker(&mut item, SUCCESSOR),
+        // What is no whole number is not ours, which is what none means too.
+        latest_ms: number(&item, LATEST_AT).ok().flatten(),
     }))
 }
 
@@ -129,8 +134,8 @@ pub(super) fn string(text: impl Into<String>) -> AttributeValue {
 }
 
 /// A plain integer, which is how Java reads it.
-pub(super) fn integer(number: u64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+pub(super) fn integer(number: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
 }
 
 /// A set of shard ids, each once. Not for an empty one.
@@ -159,7 +164,7 @@ fn text(item: &mut Item, attribute: &'static str) -> Result<Option<String>, RowF
     }
 }
 
-fn number(item: &Item, attribute: &'static str) -> Result<Option<u64>, RowFault> {
+fn number<N: FromStr>(item: &Item, attribute: &'static str) -> Result<Option<N>, RowFault> {
     match item.get(attribute) {
         None | Some(AttributeValue::Null(_)) => Ok(None),
         Some(value) => value

@@ -132,22 +132,22 @@ fn name(worker: Option<&WorkerId>) -> String {
 mod tests {
     use shardwright_core::{Checkpoint, Incarnation};
 
+    use shardwright_core::NewLease;
+
     use super::*;
 
     fn lease(shard: &str, owner: &str, counter: u64) -> Lease {
         Lease {
-            shard: ShardId::from(shard),
             owner: Some(WorkerId::new(owner)),
             counter,
-            checkpoint: Checkpoint::TrimHorizon,
-            parents: Vec::new(),
-            children: Vec::new(),
-            hash_range: None,
-            owner_switches: 0,
-            checkpoint_owner: None,
             incarnation: Some(Incarnation(1)),
             incarnation_owner: Some(WorkerId::new(owner)),
-            successor: None,
+            ..Lease::created(NewLease {
+                shard: ShardId::from(shard),
+                checkpoint: Checkpoint::TrimHorizon,
+                parents: Vec::new(),
+                hash_range: None,
+            })
         }
     }
 

@@ -78,6 +78,7 @@ impl Calls {
             }
             CoordinatorEffect::Take { seen, incarnation } => {
                 let worker = self.worker.clone();
+                let seen = seen.seen_at(self.write.clock.unix_ms());
                 answers.spawn(take(table, seen, worker, incarnation, self.write.clone()));
             }
             CoordinatorEffect::Write(write) => {
@@ -148,6 +149,7 @@ async fn take(
         .on_write(table.take(&seen, &worker, incarnation))
         .await;
     CoordinatorEvent::Taken {
+        latest_ms: seen.latest_ms,
         tenure: Tenure {
             shard: seen.shard,
             incarnation,

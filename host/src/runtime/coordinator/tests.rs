@@ -87,21 +87,7 @@ impl LeaseTable for MemoryTable {
             if rows.contains_key(&lease.shard) {
                 return Ok(CreateOutcome::AlreadyThere);
             }
-            let row = Lease {
-                shard: lease.shard.clone(),
-                owner: None,
-                counter: 0,
-                checkpoint: lease.checkpoint.clone(),
-                parents: lease.parents.clone(),
-                children: Vec::new(),
-                hash_range: lease.hash_range,
-                owner_switches: 0,
-                checkpoint_owner: None,
-                incarnation: None,
-                incarnation_owner: None,
-                successor: None,
-            };
-            rows.insert(lease.shard.clone(), row);
+            rows.insert(lease.shard.clone(), Lease::created(lease.clone()));
             Ok(CreateOutcome::Created)
         })
     }

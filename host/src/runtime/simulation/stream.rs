@@ -173,16 +173,10 @@ impl World {
         start: &StartAt,
     ) -> Result<Cursor, StreamError> {
         let cursor = self.stream.iterator(self.now, shard, start)?;
-        let is_by_time = matches!(start, StartAt::Latest | StartAt::AtTimestamp(_));
-        let life = self.processes[process].lives.get(shard);
-        // The row says nothing but where to start: what lies before is nobody's.
-        let is_first = life.is_some_and(|life| {
-            let began_at = self.ledger.lives[*life].chain.first();
-            matches!(began_at, Some(Checkpoint::Latest | Checkpoint::AtTimestamp))
-        });
-        let start = self.plan.settings.start;
-        if is_by_time && is_first && self.ledger.may_skip(&self.stream, start, cursor.shard) {
-            self.ledger.skip_before(cursor.shard, cursor.next);
+        if let Some(life) = self.processes[process].lives.get(shard) {
+            let asked_for = self.plan.settings.start;
+            self.ledger
+                .note_iterator(&self.stream, asked_for, *life, start, cursor);
         }
         Ok(cursor)
     }

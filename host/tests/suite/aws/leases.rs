@@ -152,20 +152,7 @@ async fn a_new_row_reads_back_and_is_made_once(endpoint: &str) {
         CreateOutcome::Created
     );
     let read = row(&leases, "shardId-000000000003").await;
-    let expected = Lease {
-        shard: child.shard.clone(),
-        owner: None,
-        counter: 0,
-        checkpoint: Checkpoint::TrimHorizon,
-        parents: child.parents.clone(),
-        children: Vec::new(),
-        hash_range: child.hash_range,
-        owner_switches: 0,
-        checkpoint_owner: None,
-        incarnation: None,
-        incarnation_owner: None,
-        successor: None,
-    };
+    let expected = Lease::created(child.clone());
     assert_eq!(read, expected);
     assert_eq!(leases.list().await.expect("it lists"), [expected]);
 

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use shardwright::ports::LeaseTable;
-use shardwright_core::{Checkpoint, Incarnation, ShardId};
+use shardwright_core::{Checkpoint, Incarnation, Lease, NewLease, ShardId};
 
 use super::leases::{at, row, worker};
-use super::{lease_table, number, raw_tables, string};
+use super::{lease_table, new_lease, number, raw_tables, string};
 
 pub(super) async fn suite(endpoint: &str) {
     a_list_goes_through_all_pages(endpoint).await;
     rows_that_are_no_leases_are_left_out(endpoint).await;
     rows_of_every_kcl_are_read(endpoint).await;
+    latest_is_the_moment_of_the_first_take(endpoint).await;
 }
 
 type Item = HashMap<String, AttributeValue>;
@@ -223,4 +224,41 @@ async fn rows_of_every_kcl_are_read(endpoint: &str) {
         (Some(Incarnation(u128::MAX)), 43)
     );
     assert!(mine.is_completed());
+}
+
+/// Whoever takes the row of a shard that nobody has checkpointed begins where the first owner did.
+async fn latest_is_the_moment_of_the_first_take(endpoint: &str) {
+    let leases = lease_table(endpoint, "latest").await;
+    for (shard, checkpoint) in [("a", Checkpoint::Latest), ("b", Checkpoint::TrimHorizon)] {
+        let new = NewLease {
+            checkpoint,
+            ..new_lease(shard)
+        };
+        leases.create(&new).await.expect("it is created");
+    }
+    let moment = 1_700_000_000_000;
+    for later in [0, 60_000] {
+        for shard in ["a", "b"] {
+            let seen = row(&leases, shard).await.seen_at(moment + later);
+            let incarnation = Incarnation(u128::from(later.unsigned_abs()));
+            let taken = leases.take(&seen, &worker("w"), incarnation).await;
+            taken.expect("nobody else is there");
+        }
+        assert_eq!(
+            row(&leases, "a").await.latest_ms,
+            Some(moment - 5_000),
+            "less what a clock may be ahead"
+        );
+        assert_eq!(row(&leases, "b").await.latest_ms, None, "it says it itself");
+    }
+
+    // A take that goes by an older look at the row changes nothing of it.
+    let blind = Lease {
+        latest_ms: None,
+        ..row(&leases, "a").await
+    };
+    let again = blind.seen_at(moment + 120_000);
+    let taken = leases.take(&again, &worker("w"), Incarnation(7)).await;
+    taken.expect("nobody else is there");
+    assert_eq!(row(&leases, "a").await.latest_ms, Some(moment - 5_000));
 }

@@ -255,7 +255,14 @@ fn a_row_that_has_moved_since_it_was_read_is_not_taken() {
         counter: Some(6),
     };
     let outcome = Err(lost);
-    assert_eq!(bench.tell(CoordinatorEvent::Taken { tenure, outcome }), []);
+    assert_eq!(
+        bench.tell(CoordinatorEvent::Taken {
+            tenure,
+            latest_ms: None,
+            outcome
+        }),
+        []
+    );
     let theirs = || vec![ours("a", "quicker", 6)];
     let effects = bench.relist(Duration::from_secs(1), theirs());
     assert_eq!(takes(&effects), [] as [&str; 0]);

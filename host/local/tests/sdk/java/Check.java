@@ -23,6 +23,7 @@ import javax.net.ssl.TrustManagerFactory;
 import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
 import software.amazon.awssdk.auth.credentials.StaticCredentialsProvider;
 import software.amazon.awssdk.core.SdkBytes;
+import software.amazon.awssdk.core.SdkRequest;
 import software.amazon.awssdk.core.client.config.ClientOverrideConfiguration;
 import software.amazon.awssdk.core.interceptor.Context;
 import software.amazon.awssdk.core.interceptor.ExecutionAttributes;
@@ -50,19 +51,25 @@ public class Check {
     static final StaticCredentialsProvider CREDENTIALS =
         StaticCredentialsProvider.create(AwsBasicCredentials.create("local", "local"));
 
-    /** Every request has to be in CBOR, and every answer: as it is, or event by event. */
+    /** Every request has to be in CBOR, and every answer, but for subscriptions. */
     static final ExecutionInterceptor CBOR = new ExecutionInterceptor() {
         @Override
         public void beforeTransmission(Context.BeforeTransmission context, ExecutionAttributes attributes) {
-            hold(context.httpRequest().firstMatchingHeader("Content-Type").orElse("").equals("application/x-amz-cbor-1.1"),
-                "requests are in CBOR");
+            String type = context.httpRequest().firstMatchingHeader("Content-Type").orElse("");
+            hold(type.equals(type(context.request())), "a request is in " + type);
         }
 
         @Override
         public void afterTransmission(Context.AfterTransmission context, ExecutionAttributes attributes) {
-            String expected = context.request() instanceof SubscribeToShardRequest
-                ? "application/vnd.amazon.eventstream" : "application/x-amz-cbor-1.1";
-            hold(context.httpResponse().firstMatchingHeader("Content-Type").orElse("").equals(expected), "answers are in CBOR");
+            boolean isPushed = context.request() instanceof SubscribeToShardRequest && context.httpResponse().isSuccessful();
+            String expected = isPushed ? "application/vnd.amazon.eventstream" : type(context.request());
+            String type = context.httpResponse().firstMatchingHeader("Content-Type").orElse("");
+            hold(type.equals(expected), "an answer is in " + type);
+        }
+
+        /** The SDK asks for event streams in JSON. */
+        private String type(SdkRequest request) {
+            return request instanceof SubscribeToShardRequest ? "application/x-amz-json-1.1" : "application/x-amz-cbor-1.1";
         }
     };
 

@@ -37,11 +37,14 @@ impl DynamoLeaseTable {
         };
         let is_switch = seen.owner.as_ref().is_some_and(|owner| owner != me)
             || seen.checkpoint_owner.as_ref() == Some(me);
-        // A handoff's owner must not stay: KCL 3 would take it for the one who processes.
         let mut update = String::from(
-            "SET leaseCounter = :n, leaseOwner = :me, incarnation = :incarnation, incarnationOwner = :me \
-             REMOVE checkpointOwner, successor",
+            "SET leaseCounter = :n, leaseOwner = :me, incarnation = :incarnation, incarnationOwner = :me",
         );
+        if seen.latest_ms.is_some() {
+            update.push_str(", latestAt = if_not_exists(latestAt, :latest)");
+        }
+        // A handoff's owner must not stay: KCL 3 would take it for the one who processes.
+        update.push_str(" REMOVE checkpointOwner, successor");
         if is_switch {
             update.push_str(" ADD ownerSwitchesSinceCheckpoint :one");
         }
@@ -53,6 +56,9 @@ impl DynamoLeaseTable {
             .expression_attribute_values(":incarnation", string(incarnation.to_string()));
         if is_switch {
             request = request.expression_attribute_values(":one", integer(1));
+        }
+        if let Some(latest_ms) = seen.latest_ms {
+            request = request.expression_attribute_values(":latest", integer(latest_ms));
         }
         match self.send("take", &seen.shard, request).await {
             Ok(_) => Ok(held),
