@@ -1,6 +1,6 @@
 // Puts, reads and subscribes as users of the Java SDK do: the synchronous client (HTTP/1.1) and the asynchronous one
-// (HTTP/2, which alone can subscribe), in the clear and over TLS, in CBOR as the SDK has it by default. Ends with status 0
-// when all holds.
+// (HTTP/2, which alone can subscribe), in the clear and over TLS, in CBOR as the SDK has it by default, but for subscriptions, of which
+// it has everything in JSON. Ends with status 0 when all holds.
 //
 //     java -cp 'LIBRARIES/*' Check.java http://HOST:PORT https://HOST:PORT CERTIFICATE.pem CONTAINER.hex
 
@@ -51,25 +51,23 @@ public class Check {
     static final StaticCredentialsProvider CREDENTIALS =
         StaticCredentialsProvider.create(AwsBasicCredentials.create("local", "local"));
 
-    /** Every request has to be in CBOR, and every answer, but for subscriptions. */
-    static final ExecutionInterceptor CBOR = new ExecutionInterceptor() {
+    /** Every request has to be in CBOR, and every answer, unless it is a subscription's. */
+    static final ExecutionInterceptor ENCODINGS = new ExecutionInterceptor() {
         @Override
         public void beforeTransmission(Context.BeforeTransmission context, ExecutionAttributes attributes) {
+            String expected = context.request() instanceof SubscribeToShardRequest
+                ? "application/x-amz-json-1.1" : "application/x-amz-cbor-1.1";
             String type = context.httpRequest().firstMatchingHeader("Content-Type").orElse("");
-            hold(type.equals(type(context.request())), "a request is in " + type);
+            hold(type.equals(expected), "a request in " + type);
         }
 
         @Override
         public void afterTransmission(Context.AfterTransmission context, ExecutionAttributes attributes) {
-            boolean isPushed = context.request() instanceof SubscribeToShardRequest && context.httpResponse().isSuccessful();
-            String expected = isPushed ? "application/vnd.amazon.eventstream" : type(context.request());
+            boolean isOk = context.httpResponse().isSuccessful();
+            String expected = !(context.request() instanceof SubscribeToShardRequest) ? "application/x-amz-cbor-1.1"
+                : isOk ? "application/vnd.amazon.eventstream" : "application/x-amz-json-1.1";
             String type = context.httpResponse().firstMatchingHeader("Content-Type").orElse("");
-            hold(type.equals(expected), "an answer is in " + type);
-        }
-
-        /** The SDK asks for event streams in JSON. */
-        private String type(SdkRequest request) {
-            return request instanceof SubscribeToShardRequest ? "application/x-amz-json-1.1" : "application/x-amz-cbor-1.1";
+            hold(type.equals(expected), "an answer in " + type);
         }
     };
 
@@ -204,7 +202,7 @@ public class Check {
     }
 
     static ClientOverrideConfiguration overrides() {
-        return ClientOverrideConfiguration.builder().addExecutionInterceptor(CBOR).apiCallTimeout(Duration.ofSeconds(30)).build();
+        return ClientOverrideConfiguration.builder().addExecutionInterceptor(ENCODINGS).apiCallTimeout(Duration.ofSeconds(30)).build();
     }
 
     static TlsTrustManagersProvider trust(Path certificate) throws Exception {
