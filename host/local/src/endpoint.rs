@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -250,6 +251,7 @@ impl Endpoint {
             limiter: Limiter::new(self.limits),
             faults: Faults::new(self.faults.clone()),
             subscriptions: Subscriptions::default(),
+            spread: AtomicU64::new(0),
         });
         let tables = crate::dynamodb::start(&directory.tables(), self.sync)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

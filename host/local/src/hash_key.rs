@@ -10,6 +10,11 @@ pub(crate) fn of_partition_key(key: &str) -> HashKey {
     HashKey::from_be_bytes(Md5::digest(key.as_bytes()).into())
 }
 
+/// The `count`th of a row of hash keys of which any run lies evenly among all: multiples of the golden section of 2^128.
+pub(crate) fn spread(count: u64) -> HashKey {
+    HashKey::from(count).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+}
+
 /// Hash keys from `start` to `end`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HashRange {

@@ -37,6 +37,8 @@ pub(crate) const PUT_RECORDS: usize = 500;
 pub(crate) const PUT_BYTES: usize = 10 * 1024 * 1024;
 /// Bytes of data and key in one record: the service's default for a stream.
 pub(crate) const RECORD_BYTES: usize = 1024 * 1024;
+/// KiB that a stream's records can be set to have, as the service has it.
+pub(crate) const RECORD_KIB: std::ops::RangeInclusive<u32> = 1024..=10_240;
 /// Characters of a partition key, as the service has it.
 pub(crate) const KEY_CHARS: usize = 256;
 /// Records in one `GetRecords`, as the service has it.
@@ -52,6 +54,10 @@ pub(crate) const TAGS_ASKED: usize = 200;
 /// Characters of a tag's key and of its value, as the service has it.
 pub(crate) const TAG_KEY_CHARS: usize = 128;
 pub(crate) const TAG_VALUE_CHARS: usize = 256;
+/// Characters of the name of a key to encrypt with, as the service has it.
+pub(crate) const KEY_ID_CHARS: usize = 2048;
+/// Bytes of a resource's policy: that of a document which a stream's row holds, and what IAM allows of most resources.
+pub(crate) const POLICY_BYTES: usize = 20 * 1024;
 /// Consumers of a stream, as the service has it.
 pub(crate) const CONSUMERS: usize = 20;
 /// Consumers in an answer of `ListStreamConsumers` unless asked for otherwise, as the service has it.

@@ -1,24 +1,33 @@
 //! The operations of the Kinesis API, by group. One request in, one answer out; nothing here knows HTTP.
 
+use std::sync::atomic::AtomicU64;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults};
 use crate::limits;
-use crate::store::{Change, LineageError, SettingsError, Store, StoreError};
+use crate::store::{Change, Edit, LineageError, SettingsError, Store, StoreError};
 use crate::subscriptions::Subscriptions;
 use crate::throughput::Limiter;
 use crate::token::TokenError;
 use crate::wire::{Encoding, ServiceError};
 
+mod account;
 mod admission;
+mod channels;
 mod constraints;
 mod consumers;
+mod distribution;
+mod encryption;
 mod get;
+mod monitoring;
 mod names;
+mod policies;
 mod put;
 mod reshard;
+mod resources;
 mod retention;
 mod shards;
 mod streams;
@@ -44,6 +53,8 @@ pub(crate) struct Service {
     pub(crate) limiter: Limiter,
     pub(crate) faults: Faults,
     pub(crate) subscriptions: Subscriptions,
+    /// Records that went to shards by no key.
+    pub(crate) spread: AtomicU64,
 }
 
 impl Service {
@@ -60,6 +71,15 @@ impl Service {
     async fn change(&self, stream: &str, change: Change) -> Result<(), ServiceError> {
         let changed = self.store.change(change).await;
         changed.map_err(|error| refuse(error, stream))
+    }
+
+    /// Changes what is set on `stream`.
+    async fn edit(&self, stream: &str, edit: Edit) -> Result<(), ServiceError> {
+        let change = Change::Edit {
+            stream: stream.into(),
+            edit,
+        };
+        self.change(stream, change).await
     }
 }
 
@@ -96,8 +116,23 @@ pub(crate) async fn dispatch(service: &Service, call: &Call) -> Result<Vec<u8>, 
         "ListStreams" => streams::list(service, call),
         "DescribeStream" => streams::describe(service, call),
         "DescribeStreamSummary" => streams::describe_summary(service, call),
-        "DescribeLimits" => streams::describe_limits(service, call),
+        "DescribeLimits" => account::describe_limits(service, call),
+        "DescribeAccountSettings" => account::describe_settings(call),
+        "UpdateAccountSettings" => account::update_settings(call),
+        "UpdateStreamWarmThroughput" => account::update_warm_throughput(service, call),
         "UpdateStreamMode" => streams::update_mode(service, call).await,
+        "UpdateStreamRecordDistributionStrategy" => distribution::update(service, call).await,
+        "CreateChannel" => channels::create(call),
+        "ListChannels" => channels::list(call),
+        "DescribeChannel" | "UpdateChannel" | "DeleteChannel" => channels::find(call),
+        "UpdateMaxRecordSize" => streams::update_record_size(service, call).await,
+        "StartStreamEncryption" => encryption::start(service, call).await,
+        "StopStreamEncryption" => encryption::stop(service, call).await,
+        "EnableEnhancedMonitoring" => monitoring::enable(service, call).await,
+        "DisableEnhancedMonitoring" => monitoring::disable(service, call).await,
+        "PutResourcePolicy" => policies::put(service, call).await,
+        "GetResourcePolicy" => policies::get(service, call),
+        "DeleteResourcePolicy" => policies::delete(service, call).await,
         "IncreaseStreamRetentionPeriod" => retention::increase(service, call).await,
         "DecreaseStreamRetentionPeriod" => retention::decrease(service, call).await,
         "AddTagsToStream" => tags::add_to_stream(service, call).await,

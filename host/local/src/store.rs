@@ -34,7 +34,7 @@ pub(crate) use block::{Batch, DamagedBlock};
 pub(crate) use engine::{Append, Change, Placed};
 pub(crate) use lineage::LineageError;
 pub(crate) use read::{Page, PageLimit, Span};
-pub(crate) use settings::{Consumer, Edit, SettingsError, Tags};
+pub(crate) use settings::{Consumer, Edit, SettingsError, Tagged, Tags};
 pub(crate) use state::{Shard, Stream, Tail};
 pub(crate) use streams::Streams;
 

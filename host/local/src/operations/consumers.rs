@@ -8,7 +8,7 @@ use super::names::{consumer_arn, consumer_in_arn, no_consumer};
 use super::tags::{TagsAsked, check_tags};
 use super::{Call, Service, StreamName, check_name, limited, no_stream, required, stream_arn};
 use crate::limits;
-use crate::store::{Change, Consumer, Edit, Stream};
+use crate::store::{Consumer, Edit, Stream};
 use crate::token::{ConsumersToken, Token};
 use crate::wire::{ServiceError, Timestamp};
 
@@ -64,11 +64,7 @@ pub(super) async fn register(service: &Service, call: &Call) -> Result<Vec<u8>, 
         consumer: name.clone(),
         tags: tags.unwrap_or_default(),
     };
-    let change = Change::Edit {
-        stream: stream.name.clone(),
-        edit,
-    };
-    service.change(&stream.name, change).await?;
+    service.edit(&stream.name, edit).await?;
     let (stream, consumer) = by_name(service, &arn, &name)?;
     call.encode(&RegisterAnswer {
         consumer: shown(call, &stream, &name, &consumer),
@@ -146,11 +142,9 @@ pub(super) fn describe(service: &Service, call: &Call) -> Result<Vec<u8>, Servic
 
 pub(super) async fn deregister(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
     let (stream, consumer, _) = call.decode::<NamesConsumer>()?.find(service)?;
-    let change = Change::Edit {
-        stream: stream.name.clone(),
-        edit: Edit::Deregister { consumer },
-    };
-    service.change(&stream.name, change).await?;
+    service
+        .edit(&stream.name, Edit::Deregister { consumer })
+        .await?;
     Ok(super::nothing())
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::shards::{HashKeyRange, hash_key_range};
 use super::{
-    ACCOUNT, Call, Service, StreamName, limited, no_shard, no_stream, refuse, required, shard_id,
-    shard_number,
+    ACCOUNT, Call, Service, StreamName, encryption, limited, no_shard, no_stream, refuse, required,
+    shard_id, shard_number,
 };
 use crate::clock::Millis;
 use crate::faults::FaultKind;
@@ -190,12 +190,15 @@ struct Record<'a> {
     approximate_arrival_timestamp: Timestamp,
     data: BlobRef<'a>,
     partition_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
 }
 
 /// Encoded one by one out of the page, without a list between.
 pub(super) struct Records<'a> {
     pub(super) page: &'a Page,
     pub(super) shard: &'a Shard,
+    pub(super) stream: &'a Stream,
 }
 
 impl Serialize for Records<'_> {
@@ -206,6 +209,7 @@ impl Serialize for Records<'_> {
             data: BlobRef(record.data),
             // Keys came in as text; a damaged one is shown as empty rather than losing the record.
             partition_key: std::str::from_utf8(record.key).unwrap_or_default(),
+            encryption_type: encryption::of_record(self.stream, record.arrival_ms),
         }))
     }
 }
@@ -263,7 +267,11 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
     let is_at_end = is_at_tip && !shard.is_open() && !is_repeated;
     let next = if is_repeated { from } else { page.next };
     call.encode(&RecordsAnswer {
-        records: Records { page: &page, shard },
+        records: Records {
+            page: &page,
+            shard,
+            stream: &stream,
+        },
         next_shard_iterator: (!is_at_end)
             .then(|| iterator(service, &stream, shard.number, next).seal()),
         millis_behind_latest: millis_behind(&page, end, service.clock.now()),

@@ -1,11 +1,13 @@
 //! `PutRecord` and `PutRecords`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
 use super::admission::{Refused, admit};
-use super::{Call, Service, StreamName, refuse, required, shard_id};
+use super::streams::record_bytes;
+use super::{Call, Service, StreamName, encryption, refuse, required, shard_id};
 use crate::hash_key::{self, HashKey};
 use crate::limits;
 use crate::sequence::SequenceNumber;
@@ -76,6 +78,17 @@ enum Outcome {
 struct PutAnswer {
     failed_record_count: usize,
     records: Vec<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PutOneAnswer {
+    shard_id: String,
+    sequence_number: SequenceNumber,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
 }
 
 /// Every record's number is above those before it in its shard, so `SequenceNumberForOrdering` asks for nothing more.
@@ -96,13 +109,15 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
         }
         let explicit = request.explicit_hash_key.as_ref();
         let mut batch = Batch::with_capacity(1, data.0.len() + key.0.len());
-        push(&mut batch, &limits, &key, explicit, &data)?;
+        push(&mut batch, &key, explicit, &data)?;
         // What is wrong with a request by itself is said before what is missing here.
         let stream = find(
             service,
             request.stream_name.as_ref(),
             request.stream_arn.as_ref(),
         )?;
+        check_records(&batch, record_bytes(&stream, &limits))?;
+        spread(service, &stream, &mut batch);
         (stream, batch)
     };
     if let Some(refused) = admit(service, call, &stream, &mut batch).first() {
@@ -112,7 +127,11 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
     let first = placed
         .first()
         .ok_or_else(|| ServiceError::Internal("a record without a place".into()))?;
-    call.encode(&put(first))
+    call.encode(&PutOneAnswer {
+        shard_id: shard_id(first.shard),
+        sequence_number: first.sequence,
+        encryption_type: encryption::of_records(&stream),
+    })
 }
 
 pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
@@ -129,7 +148,7 @@ pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8
             )?;
             let data = required(entry.data.as_ref(), "records.1.member.data")?;
             let explicit = entry.explicit_hash_key.as_ref();
-            push(&mut batch, &limits, key, explicit, data)?;
+            push(&mut batch, key, explicit, data)?;
         }
         check_size(&batch, &limits)?;
         // What is wrong with a request by itself is said before what is missing here.
@@ -138,6 +157,8 @@ pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8
             request.stream_name.as_ref(),
             request.stream_arn.as_ref(),
         )?;
+        check_records(&batch, record_bytes(&stream, &limits))?;
+        spread(service, &stream, &mut batch);
         (stream, batch)
     };
     let refused = admit(service, call, &stream, &mut batch);
@@ -149,6 +170,7 @@ pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8
     call.encode(&PutAnswer {
         failed_record_count: refused.len(),
         records: outcomes(&stream, &placed, &refused),
+        encryption_type: encryption::of_records(&stream),
     })
 }
 
@@ -194,6 +216,25 @@ fn check_count(count: usize) -> Result<(), ServiceError> {
     Ok(())
 }
 
+/// How large a record may be depends on its stream, so this is the one check that comes after it is found.
+fn check_records(batch: &Batch, most: u64) -> Result<(), ServiceError> {
+    let largest = batch.largest() as u64;
+    if largest <= most {
+        return Ok(());
+    }
+    let rule = format!("Member must have length less than or equal to {most}");
+    let largest = format!("{largest} bytes");
+    Err(ServiceError::constraint(&largest, "data", &rule))
+}
+
+/// Lets records go to all shards alike, if that is how the stream has it.
+fn spread(service: &Service, stream: &Stream, batch: &mut Batch) {
+    if stream.settings.spreads && stream.on_demand {
+        let count = batch.len() as u64;
+        batch.spread(service.spread.fetch_add(count, Ordering::Relaxed));
+    }
+}
+
 fn check_size(batch: &Batch, limits: &ServiceLimits) -> Result<(), ServiceError> {
     let most = limits.put_records_bytes;
     if batch.record_bytes() as u64 <= most {
@@ -217,7 +258,6 @@ fn find(
 
 fn push(
     batch: &mut Batch,
-    limits: &ServiceLimits,
     key: &Text<'_>,
     explicit: Option<&Text<'_>>,
     data: &Blob,
@@ -236,17 +276,6 @@ fn push(
             limits::KEY_CHARS
         );
         return Err(ServiceError::constraint(key, "partitionKey", &rule));
-    }
-    if (data.0.len() + key.len()) as u64 > limits.record_bytes {
-        let rule = format!(
-            "Member must have length less than or equal to {}",
-            limits.record_bytes
-        );
-        return Err(ServiceError::constraint(
-            &format!("{} bytes", data.0.len()),
-            "data",
-            &rule,
-        ));
     }
     let hash = match explicit {
         Some(text) => explicit_hash_key(&text.0)?,

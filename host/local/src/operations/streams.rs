@@ -1,15 +1,20 @@
-//! Streams themselves: making, deleting, listing, describing, and the account's limits.
+//! Streams themselves: making, deleting, listing, describing, and their mode and record size.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::refuse_warm_throughput;
 use super::constraints::one_of;
 use super::shards::ShardShown;
 use super::tags::{TagsAsked, check_tags};
 use super::{
     Call, NamesStream, Service, StreamName, check_name, limited, required, shard_number, stream_arn,
 };
+use super::{distribution, encryption};
 use crate::limits;
-use crate::store::{Change, Stream};
+use crate::service_limits::ServiceLimits;
+use crate::store::{Change, Edit, Stream};
 use crate::wire::{ServiceError, Timestamp};
 
 /// Shards that an on-demand stream starts with, as the service has it.
@@ -56,6 +61,11 @@ struct Create {
     shard_count: Option<i64>,
     stream_mode_details: Option<ModeAsked>,
     tags: Option<TagsAsked>,
+    #[serde(rename = "WarmThroughputMiBps")]
+    warm_mibps: Option<i64>,
+    #[serde(rename = "MaxRecordSizeInKiB")]
+    record_kib: Option<i64>,
+    record_distribution_strategy: Option<String>,
 }
 
 pub(super) async fn create(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
@@ -83,15 +93,20 @@ pub(super) async fn create(service: &Service, call: &Call) -> Result<Vec<u8>, Se
         }
         Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
     };
+    refuse_warm_throughput(request.warm_mibps)?;
+    let tags = request.tags.map(check_tags).transpose()?;
+    let tags = tags.map(|tags| Edit::Tag { on: None, tags });
+    let size = request.record_kib.map(record_kib).transpose()?;
+    let size = size.map(|kib| Edit::RecordSize { kib });
+    let strategy = request.record_distribution_strategy.as_deref();
+    let strategy = strategy.map(distribution::spreads).transpose()?;
+    distribution::check_mode(strategy == Some(true), on_demand)?;
+    let strategy = strategy.map(|spreads| Edit::Spread { spreads });
     let change = Change::Create {
         name: name.clone(),
         shards,
         on_demand,
-        tags: request
-            .tags
-            .map(check_tags)
-            .transpose()?
-            .unwrap_or_default(),
+        edits: tags.into_iter().chain(size).chain(strategy).collect(),
     };
     service.change(&name, change).await?;
     Ok(super::nothing())
@@ -120,6 +135,8 @@ struct UpdateMode {
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
     stream_mode_details: Option<ModeAsked>,
+    #[serde(rename = "WarmThroughputMiBps")]
+    warm_mibps: Option<i64>,
 }
 
 pub(super) async fn update_mode(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
@@ -127,6 +144,7 @@ pub(super) async fn update_mode(service: &Service, call: &Call) -> Result<Vec<u8
     let arn = required(request.stream_arn, "streamARN")?;
     let mode = required(request.stream_mode_details, "streamModeDetails")?;
     let on_demand = mode.on_demand()?;
+    refuse_warm_throughput(request.warm_mibps)?;
     let stream = StreamName::new(None, Some(&arn)).find(service)?;
     let change = Change::Mode {
         stream: stream.name.clone(),
@@ -136,23 +154,48 @@ pub(super) async fn update_mode(service: &Service, call: &Call) -> Result<Vec<u8
     Ok(super::nothing())
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct LimitsAnswer {
-    shard_limit: usize,
-    open_shard_count: usize,
-    on_demand_stream_count: usize,
-    on_demand_stream_count_limit: usize,
+struct UpdateRecordSize {
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+    #[serde(rename = "MaxRecordSizeInKiB")]
+    kib: Option<i64>,
 }
 
-/// The bounds of this endpoint, which are the only limits of its one account.
-pub(super) fn describe_limits(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
-    let streams = service.store.streams().all();
-    call.encode(&LimitsAnswer {
-        shard_limit: limits::SHARDS,
-        open_shard_count: streams.iter().map(|s| s.open_shards().count()).sum(),
-        on_demand_stream_count: streams.iter().filter(|s| s.on_demand).count(),
-        on_demand_stream_count_limit: limits::STREAMS,
+pub(super) async fn update_record_size(
+    service: &Service,
+    call: &Call,
+) -> Result<Vec<u8>, ServiceError> {
+    let request: UpdateRecordSize = call.decode()?;
+    let kib = record_kib(required(request.kib, "maxRecordSizeInKiB")?)?;
+    let stream = StreamName::new(None, request.stream_arn.as_deref()).find(service)?;
+    service.edit(&stream.name, Edit::RecordSize { kib }).await?;
+    Ok(super::nothing())
+}
+
+/// The most bytes of data and key in a record of `stream`: what was set on it, or else what holds for all.
+pub(super) fn record_bytes(stream: &Stream, limits: &ServiceLimits) -> u64 {
+    let set = stream.settings.record_kib.map(|kib| u64::from(kib) * 1024);
+    set.unwrap_or(limits.record_bytes)
+}
+
+fn record_kib(asked: i64) -> Result<u32, ServiceError> {
+    let range = limits::RECORD_KIB;
+    let kib = u32::try_from(asked).ok().filter(|kib| range.contains(kib));
+    kib.ok_or_else(|| {
+        let rule = if asked < i64::from(*range.start()) {
+            format!(
+                "Member must have value greater than or equal to {}",
+                range.start()
+            )
+        } else {
+            format!(
+                "Member must have value less than or equal to {}",
+                range.end()
+            )
+        };
+        ServiceError::constraint(&asked.to_string(), "maxRecordSizeInKiB", &rule)
     })
 }
 
@@ -234,19 +277,21 @@ const ACTIVE: &str = "ACTIVE";
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct EnhancedMonitoring {
-    shard_level_metrics: [&'static str; 0],
+struct EnhancedMonitoring<'a> {
+    shard_level_metrics: &'a BTreeSet<String>,
 }
 
 /// What both descriptions have.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Description {
+struct Description<'a> {
     #[serde(flatten)]
     summary: Summary,
     retention_period_hours: u32,
-    enhanced_monitoring: [EnhancedMonitoring; 1],
+    enhanced_monitoring: [EnhancedMonitoring<'a>; 1],
     encryption_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a str>,
     #[serde(flatten)]
     shards: ShardsDescribed,
 }
@@ -263,17 +308,23 @@ enum ShardsDescribed {
     Counted {
         open_shard_count: usize,
         consumer_count: usize,
+        #[serde(rename = "MaxRecordSizeInKiB")]
+        record_kib: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        record_distribution_strategy: Option<&'static str>,
     },
 }
 
-fn description(stream: &Stream, region: &str, shards: ShardsDescribed) -> Description {
+fn description<'a>(stream: &'a Stream, region: &str, shards: ShardsDescribed) -> Description<'a> {
+    let encryption = stream.settings.encryption.as_ref();
     Description {
         summary: summary(stream, region),
         retention_period_hours: stream.retention_hours,
         enhanced_monitoring: [EnhancedMonitoring {
-            shard_level_metrics: [],
+            shard_level_metrics: &stream.settings.shard_metrics,
         }],
-        encryption_type: "NONE",
+        encryption_type: encryption::described(stream),
+        key_id: encryption.map(|encryption| encryption.key.as_str()),
         shards,
     }
 }
@@ -290,8 +341,8 @@ struct Describe {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct DescribeAnswer {
-    stream_description: Description,
+struct DescribeAnswer<'a> {
+    stream_description: Description<'a>,
 }
 
 pub(super) fn describe(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
@@ -333,8 +384,8 @@ pub(super) fn describe(service: &Service, call: &Call) -> Result<Vec<u8>, Servic
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct DescribeSummaryAnswer {
-    stream_description_summary: Description,
+struct DescribeSummaryAnswer<'a> {
+    stream_description_summary: Description<'a>,
 }
 
 pub(super) fn describe_summary(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
@@ -343,6 +394,8 @@ pub(super) fn describe_summary(service: &Service, call: &Call) -> Result<Vec<u8>
     let counted = ShardsDescribed::Counted {
         open_shard_count: stream.open_shards().count(),
         consumer_count: stream.settings.consumers.len(),
+        record_kib: record_bytes(&stream, &service.limiter.limits()) / 1024,
+        record_distribution_strategy: distribution::described(&stream),
     };
     call.encode(&DescribeSummaryAnswer {
         stream_description_summary: description(&stream, &call.region, counted),

@@ -270,7 +270,7 @@ impl Subscription {
         });
         if due.is_zero() {
             let page = Page::empty(from);
-            return Ok(Step::Say(self.say(shard, &page, end)));
+            return Ok(Step::Say(self.say(&stream, shard, &page, end)));
         }
         Ok(Step::Wait(due.min(rest).min(paused.unwrap_or(due))))
     }
@@ -292,16 +292,20 @@ impl Subscription {
         self.service.limiter.with(|_, limits| {
             pushed.charge(page.bytes() as u64, limits.fan_out_bytes_per_s, now);
         });
-        Ok(self.say(shard, &page, span.end))
+        Ok(self.say(stream, shard, &page, span.end))
     }
 
     /// An event with the records of `page`, of a shard that has them up to `end`.
-    fn say(&mut self, shard: &Shard, page: &Page, end: u64) -> Vec<u8> {
+    fn say(&mut self, stream: &Stream, shard: &Shard, page: &Page, end: u64) -> Vec<u8> {
         self.told_at = Some(Instant::now());
         self.next = page.next;
         self.arrival_ms = page.last_arrival_ms().unwrap_or(self.arrival_ms);
         let said = ShardEvent {
-            records: Records { page, shard },
+            records: Records {
+                page,
+                shard,
+                stream,
+            },
             // That of the last record, or of where the next one will be after: AFTER_SEQUENCE_NUMBER goes on here.
             continuation_sequence_number: Some(
                 shard.sequence(page.next.saturating_sub(1), self.arrival_ms),
@@ -315,7 +319,11 @@ impl Subscription {
     fn shard_end(&self, stream: &Stream, shard: &Shard) -> Vec<u8> {
         let page = Page::empty(self.next);
         let said = ShardEvent {
-            records: Records { page: &page, shard },
+            records: Records {
+                page: &page,
+                shard,
+                stream,
+            },
             continuation_sequence_number: None,
             millis_behind_latest: 0,
             child_shards: Some(child_shards(stream, shard.number)),

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::constraints::{count, length};
-use super::names::Resource;
+use super::resources::NamesResource;
 use super::{Call, NamesStream, Service, limited, required};
 use crate::limits;
-use crate::store::{Change, Edit, Tags};
+use crate::store::{Edit, Tags};
 use crate::wire::{Few, FewPairs, ServiceError};
 
 /// Tags as a request gives them.
@@ -56,7 +56,9 @@ pub(super) async fn add_to_stream(service: &Service, call: &Call) -> Result<Vec<
     let request: Add = call.decode()?;
     let tags = check_tags(required(request.tags, "tags")?)?;
     let stream = call.decode::<NamesStream>()?.stream().find(service)?;
-    edit(service, &stream.name, Edit::Tag { on: None, tags }).await
+    let edit = Edit::Tag { on: None, tags };
+    service.edit(&stream.name, edit).await?;
+    Ok(super::nothing())
 }
 
 pub(super) async fn remove_from_stream(
@@ -65,15 +67,8 @@ pub(super) async fn remove_from_stream(
 ) -> Result<Vec<u8>, ServiceError> {
     let keys = check_keys(call.decode::<Remove>()?.tag_keys)?;
     let stream = call.decode::<NamesStream>()?.stream().find(service)?;
-    edit(service, &stream.name, Edit::Untag { on: None, keys }).await
-}
-
-async fn edit(service: &Service, stream: &str, edit: Edit) -> Result<Vec<u8>, ServiceError> {
-    let change = Change::Edit {
-        stream: stream.into(),
-        edit,
-    };
-    service.change(stream, change).await?;
+    let edit = Edit::Untag { on: None, keys };
+    service.edit(&stream.name, edit).await?;
     Ok(super::nothing())
 }
 
@@ -121,66 +116,21 @@ pub(super) fn list_for_stream(service: &Service, call: &Call) -> Result<Vec<u8>,
     })
 }
 
-#[derive(Deserialize)]
-struct NamesResource {
-    #[serde(rename = "ResourceARN")]
-    arn: Option<String>,
-}
-
-/// A stream, and the consumer of it if that is the resource.
-struct Found {
-    stream: String,
-    consumer: Option<String>,
-    tags: Tags,
-}
-
-impl NamesResource {
-    fn find(self, service: &Service) -> Result<Found, ServiceError> {
-        let arn = required(self.arn, "resourceARN")?;
-        match Resource::parse(&arn) {
-            Some(Resource::Stream(_)) => {
-                let stream = super::StreamName::new(None, Some(&arn)).find(service)?;
-                Ok(Found {
-                    stream: stream.name.clone(),
-                    consumer: None,
-                    tags: stream.settings.tags.clone(),
-                })
-            }
-            Some(Resource::Consumer(name)) => {
-                let (stream, consumer) = name.find(service)?;
-                Ok(Found {
-                    stream: stream.name.clone(),
-                    consumer: Some(name.consumer.into()),
-                    tags: consumer.tags,
-                })
-            }
-            None => {
-                let rule = r"Member must satisfy regular expression pattern: arn:aws.*:kinesis:.*:\d{12}:.*(stream|channel)/\S+";
-                Err(ServiceError::constraint(&arn, "resourceARN", rule))
-            }
-        }
-    }
-}
-
 pub(super) async fn tag(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
     let request: Add = call.decode()?;
     let tags = check_tags(required(request.tags, "tags")?)?;
     let found = call.decode::<NamesResource>()?.find(service)?;
-    let change = Edit::Tag {
-        on: found.consumer,
-        tags,
-    };
-    edit(service, &found.stream, change).await
+    let edit = Edit::Tag { on: found.on, tags };
+    service.edit(&found.stream, edit).await?;
+    Ok(super::nothing())
 }
 
 pub(super) async fn untag(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {
     let keys = check_keys(call.decode::<Remove>()?.tag_keys)?;
     let found = call.decode::<NamesResource>()?.find(service)?;
-    let change = Edit::Untag {
-        on: found.consumer,
-        keys,
-    };
-    edit(service, &found.stream, change).await
+    let edit = Edit::Untag { on: found.on, keys };
+    service.edit(&found.stream, edit).await?;
+    Ok(super::nothing())
 }
 
 pub(super) fn list(service: &Service, call: &Call) -> Result<Vec<u8>, ServiceError> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::hash_key::HashKey;
+use crate::hash_key::{self, HashKey};
 
 /// Bytes before a packed record's key: the lengths of key (2) and data (4).
 const HEADER: usize = 6;
@@ -53,6 +53,19 @@ impl Batch {
     pub(crate) fn record_bytes(&self) -> usize {
         let sizes = self.entries.iter().map(|(_, range)| range.len() - HEADER);
         sizes.sum()
+    }
+
+    /// Gives every record another hash key, counted from `first`: such that any run of them is spread evenly.
+    pub(crate) fn spread(&mut self, first: u64) {
+        for (count, (hash, _)) in (first..).zip(&mut self.entries) {
+            *hash = hash_key::spread(count);
+        }
+    }
+
+    /// Bytes of key and data of the largest record.
+    pub(crate) fn largest(&self) -> usize {
+        let sizes = self.entries.iter().map(|(_, range)| range.len() - HEADER);
+        sizes.max().unwrap_or_default()
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -9,7 +9,7 @@ use super::StoreError;
 use super::block::Batch;
 use super::load;
 use super::read::{Span, first_since};
-use super::settings::{Edit, Settings, SettingsError, Tags};
+use super::settings::{Edit, Settings, SettingsError};
 use super::state::{Routes, Shard, Stream};
 use super::streams::Streams;
 use crate::clock::{Clock, Millis};
@@ -38,7 +38,8 @@ pub(crate) enum Change {
         name: String,
         shards: u32,
         on_demand: bool,
-        tags: Tags,
+        /// What is set on it from the start.
+        edits: Vec<Edit>,
     },
     Delete {
         name: String,
@@ -151,8 +152,8 @@ impl Engine {
                 name,
                 shards,
                 on_demand,
-                tags,
-            } => self.create(name, shards, on_demand, tags, now),
+                edits,
+            } => self.create(name, shards, on_demand, edits, now),
             Change::Delete { name, forced } => self.delete(&name, forced),
             Change::Split { stream, shard, key } => {
                 self.reshape(&stream, |s| Ok(s.split(shard, key, now)?))
@@ -196,7 +197,7 @@ impl Engine {
         name: String,
         shards: u32,
         on_demand: bool,
-        tags: Tags,
+        edits: Vec<Edit>,
         now: Millis,
     ) -> Result<(), StoreError> {
         if self.streams.get(&name).is_some() {
@@ -206,7 +207,10 @@ impl Engine {
             return Err(StoreError::TooManyShardsOrStreams);
         }
         let retention_hours = *limits::RETENTION_HOURS.start();
-        let settings = Settings::default().edited(Edit::Tag { on: None, tags }, now)?;
+        let mut settings = Settings::default();
+        for edit in edits {
+            settings = settings.edited(edit, now)?;
+        }
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;

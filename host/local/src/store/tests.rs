@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::engine::{Append, Change, Engine, Placed};
 use super::read::{PageLimit, Span, first_since, read_page};
 use super::state::Stream;
-use super::{Batch, Tags, schema};
+use super::{Batch, schema};
 use crate::clock::{Clock, Millis};
 use crate::endpoint::SyncMode;
 use crate::hash_key::HashKey;
@@ -98,7 +98,7 @@ impl World {
                 name: STREAM.into(),
                 shards: 2,
                 on_demand: false,
-                tags: Tags::new(),
+                edits: Vec::new(),
             })
             .unwrap();
         let reader = schema::open_reader(&path).unwrap();
@@ -344,7 +344,7 @@ fn a_deleted_streams_records_leave_the_database_and_a_new_one_of_its_name_is_emp
             name: STREAM.into(),
             shards: 2,
             on_demand: false,
-            tags: Tags::new(),
+            edits: Vec::new(),
         })
         .unwrap();
     while world.engine().sweep().unwrap() {}

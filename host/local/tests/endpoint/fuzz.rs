@@ -21,6 +21,9 @@ fn templates() -> Vec<(&'static str, Value)> {
         "ConsumerARN": format!("{STREAM_ARN}/consumer/c:1"), "NextToken": "t", "StreamCreationTimestamp": 1.5});
     let tags = json!({"StreamName": "s", "Tags": {"k": "v"}, "TagKeys": ["k"], "Limit": 2, "ExclusiveStartTagKey": "a"});
     let mode = json!({"StreamARN": STREAM_ARN, "StreamModeDetails": {"StreamMode": "ON_DEMAND"}});
+    let encryption = json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": "k"});
+    let metrics = json!({"StreamName": "s", "ShardLevelMetrics": ["IncomingBytes", "ALL"]});
+    let policy = json!({"ResourceARN": STREAM_ARN, "Policy": "{\"Statement\":[]}"});
     let entry = json!({"Data": "aGk=", "PartitionKey": "k", "ExplicitHashKey": "7"});
     vec![
         (
@@ -96,6 +99,45 @@ fn templates() -> Vec<(&'static str, Value)> {
         (
             "UpdateShardCount",
             json!({"StreamName": "s", "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING"}),
+        ),
+        ("StartStreamEncryption", encryption.clone()),
+        ("StopStreamEncryption", encryption),
+        ("EnableEnhancedMonitoring", metrics.clone()),
+        ("DisableEnhancedMonitoring", metrics),
+        ("PutResourcePolicy", policy.clone()),
+        ("GetResourcePolicy", policy.clone()),
+        ("DeleteResourcePolicy", policy),
+        ("DescribeAccountSettings", json!({})),
+        (
+            "UpdateAccountSettings",
+            json!({"MinimumThroughputBillingCommitment": {"Status": "DISABLED"}}),
+        ),
+        (
+            "UpdateMaxRecordSize",
+            json!({"StreamARN": STREAM_ARN, "MaxRecordSizeInKiB": 1024}),
+        ),
+        (
+            "UpdateStreamWarmThroughput",
+            json!({"StreamName": "s", "WarmThroughputMiBps": 1}),
+        ),
+        (
+            "UpdateStreamRecordDistributionStrategy",
+            json!({"StreamARN": STREAM_ARN, "RecordDistributionStrategy": "USER_PARTITION_KEY"}),
+        ),
+        (
+            "CreateChannel",
+            json!({"ChannelName": "c", "ServiceExecutionRoleARN": "r"}),
+        ),
+        (
+            "DescribeChannel",
+            json!({"ChannelARN": "arn:aws:kinesis:eu-west-1:000000000000:channel/c"}),
+        ),
+        ("ListChannels", json!({"MaxResults": 2})),
+        // Of a consumer that never is, so that it is always answered with a refusal and not with an event stream.
+        (
+            "SubscribeToShard",
+            json!({"ConsumerARN": format!("{STREAM_ARN}/consumer/none:1"), "ShardId": shard,
+            "StartingPosition": {"Type": "AT_TIMESTAMP", "Timestamp": 1.5, "SequenceNumber": "7"}}),
         ),
         ("NoSuchOperation", named),
     ]
