@@ -1,8 +1,12 @@
-"""What is ours beside Kinesis: a clock that can be set, and DynamoDB. Takes the endpoint's URL; ends with status 0
-when all holds."""
+"""What is ours beside Kinesis, as boto3 sees it: TLS, a clock that can be set, and DynamoDB. Ends with status 0 when all
+holds.
+
+    check.py http://HOST:PORT https://HOST:PORT CERTIFICATE.pem CONTAINER.hex
+"""
 
 import datetime
 import json
+import pathlib
 import sys
 import urllib.request
 
@@ -10,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-URL = sys.argv[1]
+URL, SECURED, CERTIFICATE, CONTAINER = sys.argv[1:]
 SETTINGS = dict(
     endpoint_url=URL,
     region_name="eu-west-1",
@@ -49,6 +53,33 @@ def read_all(stream, shard, **start):
 def set_clock(**change):
     request = urllib.request.Request(URL + "/_shardwright/clock", json.dumps(change).encode(), method="PUT")
     return json.load(urllib.request.urlopen(request))["now_ms"]
+
+
+def secured():
+    """Puts, reads and a subscription over TLS, with the endpoint's certificate alone to trust."""
+    client = boto3.client("kinesis", **{**SETTINGS, "endpoint_url": SECURED}, verify=CERTIFICATE)
+    client.create_stream(StreamName="secured", ShardCount=1)
+    container = bytes.fromhex(pathlib.Path(CONTAINER).read_text())
+    sent = [bytes(range(256)), b"", bytes(1_000_000), container]
+    shard = client.put_record(StreamName="secured", Data=sent[0], PartitionKey="ключ")["ShardId"]
+    entries = [{"Data": data, "PartitionKey": "ключ"} for data in sent[1:]]
+    assert client.put_records(StreamName="secured", Records=entries)["FailedRecordCount"] == 0
+    iterator = client.get_shard_iterator(StreamName="secured", ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+    page = client.get_records(ShardIterator=iterator["ShardIterator"])
+    assert [(r["Data"], r["PartitionKey"]) for r in page["Records"]] == [(data, "ключ") for data in sent]
+    arn = client.describe_stream_summary(StreamName="secured")["StreamDescriptionSummary"]["StreamARN"]
+    consumer = client.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
+    answer = client.subscribe_to_shard(
+        ConsumerARN=consumer, ShardId=shard, StartingPosition={"Type": "TRIM_HORIZON"})
+    pushed, is_split = [], False
+    for event in answer["EventStream"]:
+        event = event["SubscribeToShardEvent"]
+        pushed += [r["Data"] for r in event["Records"]]
+        if len(pushed) == len(sent) and not is_split:
+            client.split_shard(StreamName="secured", ShardToSplit=shard, NewStartingHashKey="9")
+            is_split = True
+    assert pushed == sent, [len(data) for data in pushed]
+    assert len(event["ChildShards"]) == 2, event
 
 
 def clock():
@@ -93,6 +124,6 @@ def tables():
     refused("ResourceNotFoundException", dynamodb.describe_table, TableName="none")
 
 
-for check in (clock, tables):
+for check in (secured, clock, tables):
     check()
     print(f"{check.__name__}: holds")

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shardwright_local::Endpoint;
+use shardwright_local::{Certificate, Endpoint};
 
 /// The Python to run: `SHARDWRIGHT_PYTHON`, or one that the workspace's set-up made.
 fn python() -> PathBuf {
@@ -17,8 +17,9 @@ fn python() -> PathBuf {
         .unwrap_or_else(|| "python3".into())
 }
 
-/// Runs a script of `tests` against an endpoint of its own.
-fn holds(script: &str) {
+/// Runs a script of `tests` against an endpoint of its own: its URL, and with `and_tls` what a client has to know of the one
+/// for TLS, and a container of the KPL.
+fn holds(script: &str, and_tls: bool) {
     let folder = tempfile::tempdir().unwrap();
     let python = python();
     let has_boto3 = Command::new(&python)
@@ -29,15 +30,19 @@ fn holds(script: &str) {
         "{} has no boto3; run `.ci/test --install`, or `python3 -m venv .venv && .venv/bin/pip install boto3 aws-kinesis-agg cbor2`",
         python.display()
     );
-    let endpoint = Endpoint::new(folder.path()).serve().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(script);
-    let output = Command::new(&python)
-        .arg(script)
-        .arg(endpoint.url())
-        .output()
-        .unwrap();
+    let endpoint = Endpoint::new(folder.path()).certificate(Certificate::SelfSigned);
+    let endpoint = endpoint.serve().unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut command = Command::new(&python);
+    command.arg(tests.join(script)).arg(endpoint.url());
+    if and_tls {
+        let (url, certificate) = endpoint.tls().unwrap();
+        command
+            .arg(url)
+            .arg(certificate)
+            .arg(tests.join("sdk/container.hex"));
+    }
+    let output = command.output().unwrap();
     let (said, complained) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -47,10 +52,10 @@ fn holds(script: &str) {
 
 #[test]
 fn boto3_finds_all_of_kinesis() {
-    holds("conformance/conformance.py");
+    holds("conformance/conformance.py", false);
 }
 
 #[test]
-fn boto3_finds_a_dynamodb_and_a_clock() {
-    holds("boto3/check.py");
+fn boto3_finds_tls_a_dynamodb_and_a_clock() {
+    holds("boto3/check.py", true);
 }
