@@ -7,6 +7,7 @@ mod leases;
 mod lost_replies;
 mod proxy;
 mod rows;
+mod sdk;
 mod sink;
 mod source;
 
