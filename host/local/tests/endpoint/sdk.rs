@@ -1,5 +1,5 @@
-//! SDKs of other languages: puts, reads and subscriptions over HTTP/1.1 and HTTP/2, in the clear and over TLS. The scripts in `tests/sdk`
-//! have what must hold; `.ci/test --install` installs what they run on.
+//! SDKs of other languages: puts, reads and subscriptions over HTTP/1.1 and HTTP/2, in the clear and over TLS; and the Kinesis
+//! Client Library with its leases. The scripts in `tests/sdk` have what must hold; `.ci/test --install` installs what they run on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,6 +54,19 @@ fn the_java_sdk_puts_reads_and_subscribes_in_cbor() {
             .arg(script("java/Check.java"))
             .args([endpoint.url(), tls])
             .arg(chain)
+            .arg(script("container.hex")),
+    );
+}
+
+#[test]
+fn the_kinesis_client_library_consumes_by_polling_and_by_fan_out_through_a_split() {
+    let (_folder, endpoint, _, _) = serve();
+    let libraries = standins().join("java/*");
+    holds(
+        Command::new("java")
+            .args(["-Xmx256m".as_ref(), "-cp".as_ref(), libraries.as_os_str()])
+            .arg(script("java/Kcl.java"))
+            .arg(endpoint.url())
             .arg(script("container.hex")),
     );
 }
