@@ -1,8 +1,9 @@
-//! How fast records go in and out, side by side with another endpoint: `cargo bench -p shardwright-local -- --beside PROGRAM`.
+//! How fast records go in and out, side by side with other endpoints: `cargo bench -p shardwright-local -- --beside COMMAND`,
+//! as often as needed.
 //!
-//! Rounds of the two alternate, so that both see the same machine. Clients are plain sockets that send bodies made
-//! beforehand and look at answers no closer than they must, and are the same for both: what is measured is the server.
-//! PROGRAM is started with `--port N` and further arguments given after `--with`.
+//! Rounds of all of them alternate, so that they see the same machine. Clients are plain sockets that send bodies made
+//! beforehand and look at answers no closer than they must, and are the same for all: what is measured is the server.
+//! COMMAND is a program and its arguments, split at spaces; it is started with `--port N` behind them.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot run ends")]
 
 use std::fmt::Write as _;
@@ -35,10 +36,8 @@ fn main() {
     let rounds = after("--rounds").map_or(7, |n| n.parse().expect("a number of rounds"));
     let folder = tempfile::tempdir().expect("a folder");
     let mut servers = vec![Server::ours(folder.path())];
-    if let Some(program) = after("--beside") {
-        let extra = after("--with").unwrap_or_default();
-        servers.push(Server::other(&program, &extra));
-    }
+    let beside = args.windows(2).filter(|pair| pair[0] == "--beside");
+    servers.extend(beside.map(|pair| Server::other(&pair[1])));
     println!(
         "{rounds} rounds of {RECORDS} records of {RECORD} bytes: {LANES} shards, {LANES} writers with PutRecords of \
          {BATCH}, then {LANES} readers with GetRecords of 10000\n"
@@ -123,14 +122,16 @@ impl Server {
         Self::started("shardwright-local".into(), child, address)
     }
 
-    fn other(program: &str, extra: &str) -> Self {
+    fn other(command: &str) -> Self {
+        let mut words = command.split_whitespace();
+        let program = words.next().expect("a program");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = free.local_addr().expect("its address");
         drop(free);
         let child = Command::new(program)
+            .args(words)
             .arg("--port")
             .arg(address.port().to_string())
-            .args(extra.split_whitespace())
             .spawn()
             .expect("the other endpoint starts");
         let name = Path::new(program)
