@@ -12,6 +12,48 @@ use crate::client::{Client, Raw};
 const CASES: u32 = 10_000;
 const STREAM_ARN: &str = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
 
+/// Requests about settings of streams and of the account, right or nearly.
+fn settings() -> Vec<(&'static str, Value)> {
+    let encryption = json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": "k"});
+    let metrics = json!({"StreamName": "s", "ShardLevelMetrics": ["IncomingBytes", "ALL"]});
+    let policy = json!({"ResourceARN": STREAM_ARN, "Policy": "{\"Statement\":[]}"});
+    vec![
+        ("StartStreamEncryption", encryption.clone()),
+        ("StopStreamEncryption", encryption),
+        ("EnableEnhancedMonitoring", metrics.clone()),
+        ("DisableEnhancedMonitoring", metrics),
+        ("PutResourcePolicy", policy.clone()),
+        ("GetResourcePolicy", policy.clone()),
+        ("DeleteResourcePolicy", policy),
+        ("DescribeAccountSettings", json!({})),
+        (
+            "UpdateAccountSettings",
+            json!({"MinimumThroughputBillingCommitment": {"Status": "DISABLED"}}),
+        ),
+        (
+            "UpdateMaxRecordSize",
+            json!({"StreamARN": STREAM_ARN, "MaxRecordSizeInKiB": 1024}),
+        ),
+        (
+            "UpdateStreamWarmThroughput",
+            json!({"StreamName": "s", "WarmThroughputMiBps": 1}),
+        ),
+        (
+            "UpdateStreamRecordDistributionStrategy",
+            json!({"StreamARN": STREAM_ARN, "RecordDistributionStrategy": "USER_PARTITION_KEY"}),
+        ),
+        (
+            "CreateChannel",
+            json!({"ChannelName": "c", "ServiceExecutionRoleARN": "r"}),
+        ),
+        (
+            "DescribeChannel",
+            json!({"ChannelARN": "arn:aws:kinesis:eu-west-1:000000000000:channel/c"}),
+        ),
+        ("ListChannels", json!({"MaxResults": 2})),
+    ]
+}
+
 /// A request that is right, or nearly: what is done to it then makes it wrong somewhere, and not everywhere at once.
 fn templates() -> Vec<(&'static str, Value)> {
     let shard = "shardId-000000000000";
@@ -21,9 +63,6 @@ fn templates() -> Vec<(&'static str, Value)> {
         "ConsumerARN": format!("{STREAM_ARN}/consumer/c:1"), "NextToken": "t", "StreamCreationTimestamp": 1.5});
     let tags = json!({"StreamName": "s", "Tags": {"k": "v"}, "TagKeys": ["k"], "Limit": 2, "ExclusiveStartTagKey": "a"});
     let mode = json!({"StreamARN": STREAM_ARN, "StreamModeDetails": {"StreamMode": "ON_DEMAND"}});
-    let encryption = json!({"StreamName": "s", "EncryptionType": "KMS", "KeyId": "k"});
-    let metrics = json!({"StreamName": "s", "ShardLevelMetrics": ["IncomingBytes", "ALL"]});
-    let policy = json!({"ResourceARN": STREAM_ARN, "Policy": "{\"Statement\":[]}"});
     let entry = json!({"Data": "aGk=", "PartitionKey": "k", "ExplicitHashKey": "7"});
     vec![
         (
@@ -100,39 +139,6 @@ fn templates() -> Vec<(&'static str, Value)> {
             "UpdateShardCount",
             json!({"StreamName": "s", "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING"}),
         ),
-        ("StartStreamEncryption", encryption.clone()),
-        ("StopStreamEncryption", encryption),
-        ("EnableEnhancedMonitoring", metrics.clone()),
-        ("DisableEnhancedMonitoring", metrics),
-        ("PutResourcePolicy", policy.clone()),
-        ("GetResourcePolicy", policy.clone()),
-        ("DeleteResourcePolicy", policy),
-        ("DescribeAccountSettings", json!({})),
-        (
-            "UpdateAccountSettings",
-            json!({"MinimumThroughputBillingCommitment": {"Status": "DISABLED"}}),
-        ),
-        (
-            "UpdateMaxRecordSize",
-            json!({"StreamARN": STREAM_ARN, "MaxRecordSizeInKiB": 1024}),
-        ),
-        (
-            "UpdateStreamWarmThroughput",
-            json!({"StreamName": "s", "WarmThroughputMiBps": 1}),
-        ),
-        (
-            "UpdateStreamRecordDistributionStrategy",
-            json!({"StreamARN": STREAM_ARN, "RecordDistributionStrategy": "USER_PARTITION_KEY"}),
-        ),
-        (
-            "CreateChannel",
-            json!({"ChannelName": "c", "ServiceExecutionRoleARN": "r"}),
-        ),
-        (
-            "DescribeChannel",
-            json!({"ChannelARN": "arn:aws:kinesis:eu-west-1:000000000000:channel/c"}),
-        ),
-        ("ListChannels", json!({"MaxResults": 2})),
         // Of a consumer that never is, so that it is always answered with a refusal and not with an event stream.
         (
             "SubscribeToShard",
@@ -322,7 +328,7 @@ fn ten_thousand_damaged_requests_are_answered_in_the_services_shape() {
     let endpoint = Endpoint::new(folder.path()).serve().unwrap();
     let address = endpoint.address();
     Client::new(address).kinesis("CreateStream", &json!({"StreamName": "s", "ShardCount": 2}));
-    let templates = templates();
+    let templates = [templates(), settings()].concat();
     let case = (0..templates.len(), any::<bool>(), vec(damage(), 1..4));
     let client = std::cell::RefCell::new(Client::new(address));
     let mut runner = TestRunner::new(Config {
