@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shardwright_core::{Checkpoint, Shard, ShardId, ShardListing, StartAt};
+use shardwright_core::{Shard, ShardId, ShardListing, StartAt};
 use shardwright_sim::{Answer, Cursor, Fault, StreamError, Target};
 
 use super::time::{Sim, Way};
