@@ -10,7 +10,7 @@
 mod consumer;
 #[path = "end_to_end/floor.rs"]
 mod floor;
-#[path = "page.rs"]
+#[path = "end_to_end/page.rs"]
 mod page;
 #[path = "end_to_end/process.rs"]
 mod process;
