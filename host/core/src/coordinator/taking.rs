@@ -190,6 +190,10 @@ impl Coordinator {
                 self.rows
                     .update(now, &tenure.shard, |lease| lease.latest_ms = latest_ms);
                 self.hold(now, held, taking, effects);
+                // A consumer that waits for the shard's parents begins where it would have begun now.
+                if let Some(holding) = self.held.get_mut(&tenure.shard) {
+                    holding.seen.latest_ms = latest_ms;
+                }
             }
             Err(WriteFailure::Lost { .. }) => {
                 self.rows.doubt(&tenure.shard);
