@@ -20,7 +20,7 @@ use super::{
 pub(super) struct Holding {
     keeper: LeaseKeeper,
     /// The row before it was taken.
-    seen: Lease,
+    pub(super) seen: Lease,
     consumer: Consumer,
     /// The consumer said that the shard has ended.
     pub(super) end: Option<ShardEnd>,
