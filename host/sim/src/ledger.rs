@@ -68,7 +68,6 @@ pub struct ShardTruth {
     pub(crate) highest: Option<Checkpoint>,
     /// A row was made for it.
     pub was_leased: bool,
-    /// Somebody got an iterator of it.
     pub(crate) was_begun: bool,
 }
 
