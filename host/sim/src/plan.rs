@@ -137,6 +137,11 @@ pub enum Target {
     Plugins,
 }
 
+impl Target {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Table, Self::Stream, Self::Sinks, Self::Plugins];
+}
+
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }

@@ -10,6 +10,7 @@ use shardwright_core::{
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::ledger::Said;
+use crate::scene::Hands;
 use crate::stream::{Answer, Cursor};
 
 #[derive(Debug)]
@@ -94,8 +95,7 @@ pub(crate) enum LaneWork {
 #[derive(Clone, Debug)]
 pub(crate) struct Instance {
     pub(crate) generation: u32,
-    pub(crate) held: Vec<(u64, u32)>,
-    pub(crate) next_name: u64,
+    pub(crate) hands: Hands,
 }
 
 /// What reaches a consumer's shell from its tasks, or makes them go on.

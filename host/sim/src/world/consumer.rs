@@ -41,36 +41,43 @@ fn consumer_settings(settings: &Settings, range: Option<HashRange>) -> ConsumerS
     }
 }
 
-impl World<'_> {
+impl World {
     pub(super) fn start_shell(&mut self, process: usize, start: ConsumerStart) {
-        let settings = &self.plan.settings;
-        let Ok(from) = start
-            .checkpoint
-            .start_at(initial(settings), start.latest_ms)
-        else {
+        let initial = initial(&self.scene.plan.settings);
+        let Ok(from) = start.checkpoint.start_at(initial, start.latest_ms) else {
             let what = format!("{} begins after {}", start.tenure.shard, start.checkpoint);
-            return self.hold(Err(("SH-2", what)));
+            return self.scene.hold(Err(("SH-2", what)));
         };
-        let Some(shard) = self.stream.index(&start.tenure.shard) else {
+        let Some(shard) = self.scene.stream.index(&start.tenure.shard) else {
             return;
         };
-        let rule = Ledger::check_start(&self.stream, &self.table, shard);
+        let rule = Ledger::check_start(&self.scene.stream, &self.scene.table, shard);
         // A shard that was closed before the instant that was asked for may get its row after its children have theirs, if
         // the first rows were made by halves: there is nothing to wait for in it.
-        let has_instant = matches!(settings.start, Start::At(_));
-        if !has_instant || self.ledger.check_parents(&self.stream, shard).is_err() {
-            self.hold(rule);
+        let has_instant = matches!(self.scene.plan.settings.start, Start::At(_));
+        if !has_instant
+            || self
+                .scene
+                .ledger
+                .check_parents(&self.scene.stream, shard)
+                .is_err()
+        {
+            self.scene.hold(rule);
         }
         let now = self.clock_of(process);
-        let done = self.ledger.up_to(&self.stream, shard, &start.checkpoint);
-        let life = self.ledger.lives.len();
-        self.ledger.lives.push(Life::new(
+        let done = self
+            .scene
+            .ledger
+            .up_to(&self.scene.stream, shard, &start.checkpoint);
+        let life = self.scene.ledger.lives.len();
+        self.scene.ledger.lives.push(Life::new(
             process,
             start.tenure.clone(),
             shard,
             done,
             start.checkpoint.clone(),
         ));
+        let settings = &self.scene.plan.settings;
         let lanes = (0..settings.lanes).map(|_| Lane {
             state: LaneState::new(settings.steps),
             work: std::collections::VecDeque::new(),
@@ -114,7 +121,7 @@ impl World<'_> {
             Input::Idle { lane, turn } => self.flush_idle(process, life, lane, turn),
             Input::Delivered(nodes) => {
                 for node in nodes {
-                    self.ledger.say(node, crate::ledger::Said::Ack);
+                    self.scene.ledger.say(node, crate::ledger::Said::Ack);
                 }
             }
             Input::Ran(outcome) => self.ran(process, life, *outcome),
@@ -125,7 +132,7 @@ impl World<'_> {
             }
             Input::Buried(slots, records) => {
                 for record in records {
-                    self.ledger.done(life, record);
+                    self.scene.ledger.done(life, record);
                 }
                 self.handle(process, life, ConsumerEvent::Buried(slots));
             }
@@ -149,7 +156,7 @@ impl World<'_> {
                 shell.fetch.is_over = true;
                 let shard = shell.shard.clone();
                 self.processes[process].budget.stop(&shard);
-                self.ledger.lives[life].is_draining = true;
+                self.scene.ledger.lives[life].is_draining = true;
                 self.handle(process, life, ConsumerEvent::Drain);
             }
             Some(StopReason::Drain) | None => {}
@@ -158,7 +165,7 @@ impl World<'_> {
     }
 
     fn tick(&mut self, process: usize, life: usize) {
-        let (now, clock) = (self.now, self.clock_of(process));
+        let (now, clock) = (self.scene.now, self.clock_of(process));
         let Some(shell) = self.processes[process].shell(life) else {
             return;
         };
@@ -229,7 +236,7 @@ impl World<'_> {
                 self.give_work(process, life, lane, LaneWork::Run(batch));
             }
             ConsumerEffect::Flush(reason) => {
-                for lane in 0..usize::from(self.plan.settings.lanes) {
+                for lane in 0..usize::from(self.scene.plan.settings.lanes) {
                     self.give_work(process, life, lane, LaneWork::Flush(reason));
                 }
             }
@@ -238,22 +245,25 @@ impl World<'_> {
             }
             ConsumerEffect::Bury(dead) => self.bury(process, life, dead),
             ConsumerEffect::Store(delta) => {
-                let rule = self.ledger.check_store(&self.stream, life, &delta);
-                self.hold(rule);
+                let rule = self
+                    .scene
+                    .ledger
+                    .check_store(&self.scene.stream, life, &delta);
+                self.scene.hold(rule);
                 self.sync_then(process, life, AfterSync::Checkpoint(delta));
             }
             ConsumerEffect::Ended { from, children } => {
-                let rule = self.ledger.check_end(&self.stream, life, &from);
-                self.hold(rule);
+                let rule = self.scene.ledger.check_end(&self.scene.stream, life, &from);
+                self.scene.hold(rule);
                 self.sync_then(process, life, AfterSync::End { from, children });
             }
             ConsumerEffect::Relane(lanes) => {
                 let what = format!("{lanes} lanes are wanted, and no other settings came");
-                self.hold(Err(("HR-1", what)));
+                self.scene.hold(Err(("HR-1", what)));
             }
             ConsumerEffect::Drained => {
-                let rule = self.ledger.check_drained(life);
-                self.hold(rule);
+                let rule = self.scene.ledger.check_drained(life);
+                self.scene.hold(rule);
                 return true;
             }
         }
@@ -272,7 +282,7 @@ impl World<'_> {
         let soon = self.soon();
         self.after(soon, Event::Consumer(process, life, Input::Lane(lane)));
         if given > LANE_WORK_MAX {
-            self.hold(Err((
+            self.scene.hold(Err((
                 "DL-1",
                 format!("lane {lane} has no room for {given} things to do"),
             )));
@@ -281,11 +291,12 @@ impl World<'_> {
 
     /// How long sinks, or the place for dead letters, take, tries that fail included.
     fn sync_takes(&mut self) -> Duration {
-        let mut takes = self.hop();
-        let away = self.away_until[Target::Sinks as usize].saturating_sub(self.now);
+        let mut takes = self.scene.hop();
+        let away = self.scene.away_until[Target::Sinks as usize].saturating_sub(self.scene.now);
         takes += Duration::from_nanos(away);
-        while self.strikes(Fault::SyncFails) {
+        while self.scene.strikes(Fault::SyncFails) {
             takes += self
+                .scene
                 .time
                 .time(Duration::from_millis(50), Duration::from_secs(1));
         }
@@ -320,18 +331,22 @@ impl World<'_> {
             let shard = &self.processes[process]
                 .shell(life)
                 .map(|shell| shell.shard.clone());
-            self.tell(|| {
+            self.scene.tell(|| {
                 format!(
                     "p{process} gives up {shard:?} {}: {}",
                     message.position, message.cause.kind
                 )
             });
-            match self.ledger.record_at(&self.stream, &message.position) {
+            match self
+                .scene
+                .ledger
+                .record_at(&self.scene.stream, &message.position)
+            {
                 Some(record) => {
-                    self.ledger.give_up(life, record);
+                    self.scene.ledger.give_up(life, record);
                     records.push(record);
                 }
-                None => self.hold(Err((
+                None => self.scene.hold(Err((
                     "DL-1",
                     format!("{} is given up and does not exist", message.position),
                 ))),
@@ -359,7 +374,7 @@ impl World<'_> {
             let shells = &self.processes[process].shells;
             let Some(shell) = shells.iter().find(|shell| shell.shard == shard) else {
                 let what = format!("p{process} gives room to {shard}, which it does not consume");
-                self.hold(Err(("LV-1", what)));
+                self.scene.hold(Err(("LV-1", what)));
                 continue;
             };
             let life = shell.life;

@@ -12,11 +12,11 @@ use crate::plan::Target;
 use crate::process::{Fetch, Input, ReadOutcome};
 use crate::stream::{Answer, Cursor, StreamError};
 
-impl World<'_> {
+impl World {
     pub(super) fn fetch(&self, process: usize, from: StartAt) -> Fetch {
         let settings = ReadSettings {
-            interval: self.plan.settings.poll,
-            records_max: self.plan.settings.records_max,
+            interval: self.scene.plan.settings.poll,
+            records_max: self.scene.plan.settings.records_max,
             is_paced: true,
         };
         let wall_ms = self.wall_ms_of(process);
@@ -48,17 +48,18 @@ impl World<'_> {
     }
 
     fn ask_iterator(&mut self, process: usize, life: usize, start: &StartAt) {
-        let takes = self.hop() + self.hop();
-        let is_refused = self.is_refused(Fault::StreamFails, Target::Stream);
+        let takes = self.scene.hop() + self.scene.hop();
+        let is_refused = self.scene.is_refused(Fault::StreamFails, Target::Stream);
         let Some(shell) = self.processes[process].shell(life) else {
             return;
         };
-        let found = self.stream.iterator(self.now, &shell.shard, start);
+        let found = self
+            .scene
+            .stream
+            .iterator(self.scene.now, &shell.shard, start);
         let cursor = found.ok().filter(|_| !is_refused);
         if let Some(cursor) = cursor {
-            let asked_for = self.plan.settings.start;
-            self.ledger
-                .note_iterator(&self.stream, asked_for, life, start, cursor);
+            self.scene.note_iterator(life, start, cursor);
         }
         self.after(
             takes,
@@ -112,40 +113,21 @@ impl World<'_> {
             return;
         };
         let answer = self.read(cursor, limit);
-        let mut takes = self.hop() + self.hop();
-        if self.strikes(Fault::ReadSlow) {
-            takes += self.time.time(Duration::ZERO, Duration::from_secs(4));
+        let mut takes = self.scene.hop() + self.scene.hop();
+        if self.scene.strikes(Fault::ReadSlow) {
+            takes += self.scene.time.time(Duration::ZERO, Duration::from_secs(4));
         }
         let outcome = Box::new(ReadOutcome { began, answer });
         self.after(takes, Event::Consumer(process, life, Input::Read(outcome)));
     }
 
-    fn read(&mut self, mut cursor: Cursor, mut limit: u32) -> Result<Answer, bool> {
-        if self.is_refused(Fault::StreamFails, Target::Stream) {
+    /// An error says whether the iterator has expired.
+    fn read(&mut self, cursor: Cursor, limit: u32) -> Result<Answer, bool> {
+        if self.scene.is_refused(Fault::StreamFails, Target::Stream) {
             return Err(false);
         }
-        if self.strikes(Fault::IteratorExpires) {
-            return Err(true);
-        }
-        if self.strikes(Fault::ReadAgain) {
-            cursor.next = cursor.next.saturating_sub(2).max(cursor.first);
-        }
-        if self.strikes(Fault::ReadShort) {
-            limit = 1;
-        }
-        let answer = self
-            .stream
-            .read(self.now, cursor, limit, self.plan.settings.answer);
-        let mut answer = answer.map_err(|error| error == StreamError::ExpiredIterator)?;
-        if answer.next.is_none() && self.strikes(Fault::ChildrenUnnamed) {
-            answer.children.clear();
-        }
-        if answer.next.is_some() && self.strikes(Fault::ReadEmpty) {
-            answer.records.clear();
-            answer.next = Some(cursor);
-            answer.millis_behind_latest = answer.millis_behind_latest.max(1);
-        }
-        Ok(answer)
+        let answer = self.scene.read(cursor, limit);
+        answer.map_err(|error| error == StreamError::ExpiredIterator)
     }
 
     pub(super) fn got_read(&mut self, process: usize, life: usize, outcome: ReadOutcome) {
@@ -202,9 +184,9 @@ impl World<'_> {
         );
         self.processes[process].budget.end_read(&shard);
         self.give_room(process);
-        let bound = self.plan.settings.in_flight_bytes;
-        let rule = self.ledger.check_bytes(process, bound);
-        self.hold(rule);
+        let bound = self.scene.plan.settings.in_flight_bytes;
+        let rule = self.scene.ledger.check_bytes(process, bound);
+        self.scene.hold(rule);
         self.step_fetch(process, life);
     }
 
@@ -213,13 +195,15 @@ impl World<'_> {
             return;
         };
         let count = answer.records.len();
-        let shard = self.ledger.lives[life].shard;
-        self.tell(|| {
+        let shard = self.scene.ledger.lives[life].shard;
+        self.scene.tell(|| {
             format!(
                 "p{process} reads {count} records of s{shard} from {}",
                 first.sequence
             )
         });
-        self.ledger.note_read(&self.stream, life, &answer.records);
+        self.scene
+            .ledger
+            .note_read(&self.scene.stream, life, &answer.records);
     }
 }

@@ -10,13 +10,13 @@ use shardwright_core::{
     SequenceNumber,
 };
 
-use super::{Event, World, nanos};
+use super::{Event, World};
 use crate::faults::Fault;
-use crate::handler::{Answered, emission_of};
 use crate::ledger::Said;
 use crate::pipeline::retry_policy;
 use crate::plan::Target;
 use crate::process::{FlushOutcome, Input, Instance, LaneWork, RanOutcome};
+use crate::scene::{Answered, Called, Hands, emission_of, nanos};
 
 /// As the host has it: a lane that holds messages and gets none asks its instances to flush after this long.
 const IDLE_FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -33,8 +33,6 @@ pub(crate) struct Turn {
     pub(crate) said: Vec<(u32, Said)>,
     /// Messages and emissions that handlers have had in this turn.
     pub(crate) handled: Vec<u32>,
-    /// What an emission to nowhere came from.
-    pub(crate) unrouted: Vec<u32>,
     pub(crate) takes: Duration,
     /// How much of the lists was there before this run.
     before: (usize, usize),
@@ -42,26 +40,40 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn instance(&mut self, step: usize) -> &mut Instance {
+    /// The hands of a step's instance, which is made if there is none.
+    fn hands(&mut self, step: usize) -> &mut Hands {
         let generation = self.generation;
-        self.instances[step].get_or_insert_with(|| Instance {
+        let instance = self.instances[step].get_or_insert_with(|| Instance {
             generation,
-            held: Vec::new(),
-            next_name: 1,
-        })
+            hands: Hands::default(),
+        });
+        &mut instance.hands
     }
 
-    /// The host rejects what leads to an output that nobody routes.
-    pub(crate) fn reject_unrouted(&mut self) {
-        let unrouted = std::mem::take(&mut self.unrouted);
-        self.said
-            .extend(unrouted.into_iter().map(|node| (node, Said::Reject)));
+    /// What a call has said and how long it took. Answers how it ended.
+    fn take_in(&mut self, called: Called) -> Answered {
+        let Called {
+            takes,
+            said,
+            answer,
+            ..
+        } = called;
+        self.takes += takes;
+        for (node, _) in &said {
+            if !self.handled.contains(node) {
+                self.handled.push(*node);
+            }
+        }
+        self.said.extend(said);
+        answer
     }
 
     fn lose(&mut self, state: &mut LaneState, step: usize) -> Vec<(shardwright_core::Slot, u64)> {
         let instance = self.instances[step].take();
-        let held = instance.into_iter().flat_map(|instance| instance.held);
-        self.said.extend(held.map(|(_, node)| (node, Said::Again)));
+        let held = instance
+            .into_iter()
+            .flat_map(|mut instance| instance.hands.let_go());
+        self.said.extend(held.map(|node| (node, Said::Again)));
         state.instance_lost(step)
     }
 }
@@ -72,7 +84,7 @@ struct Crash {
     kind: &'static str,
 }
 
-impl World<'_> {
+impl World {
     pub(super) fn begin_lane(&mut self, process: usize, life: usize, lane: usize) {
         let now = self.clock_of(process);
         let newest = self.processes[process].generation;
@@ -130,7 +142,7 @@ impl World<'_> {
     }
 
     fn run(&mut self, process: usize, life: usize, lane: usize, batch: Box<Batch>) {
-        let tenure = self.ledger.lives[life].tenure.clone();
+        let tenure = self.scene.ledger.lives[life].tenure.clone();
         self.check_tenure(process, &tenure);
         let mut records = Vec::with_capacity(batch.len());
         for index in 0..batch.len() {
@@ -138,15 +150,18 @@ impl World<'_> {
                 Some(record) => records.push(record),
                 None => {
                     let what = format!("{:?} runs and was never put", batch.place(index));
-                    return self.hold(Err(("DL-1", what)));
+                    return self.scene.hold(Err(("DL-1", what)));
                 }
             }
         }
-        let span = self.plan.settings.span;
-        let rule = self.ledger.check_begin(&self.stream, life, &records, span);
-        self.hold(rule);
-        let ledger = &self.ledger;
-        self.trace.tell(self.now, || {
+        let span = self.scene.plan.settings.span;
+        let rule = self
+            .scene
+            .ledger
+            .check_begin(&self.scene.stream, life, &records, span);
+        self.scene.hold(rule);
+        let ledger = &self.scene.ledger;
+        self.scene.trace.tell(self.scene.now, || {
             let index = |record: &u32| ledger.records[*record as usize].index.to_string();
             let names: Vec<String> = records.iter().map(index).collect();
             format!(
@@ -158,7 +173,7 @@ impl World<'_> {
         let (mut turn, mut state) = self.begin_turn(process, life, lane);
         let nodes: Vec<u32> = records
             .iter()
-            .map(|record| self.ledger.message(life, *record))
+            .map(|record| self.scene.ledger.message(life, *record))
             .collect();
         let routes = Rc::clone(&self.routes);
         let run = Run::new(&batch, &mut state, &routes);
@@ -193,7 +208,7 @@ impl World<'_> {
             sequence,
             sub_sequence,
         };
-        self.ledger.record_at(&self.stream, &position)
+        self.scene.ledger.record_at(&self.scene.stream, &position)
     }
 
     fn crashed(
@@ -203,7 +218,7 @@ impl World<'_> {
         state: &mut LaneState,
         crash: &Crash,
     ) -> Vec<(shardwright_core::Slot, u64)> {
-        self.tell(|| {
+        self.scene.tell(|| {
             format!(
                 "p{process}: step {} gives no reply ({})",
                 crash.step, crash.kind
@@ -231,8 +246,11 @@ impl World<'_> {
                 break;
             }
             let crash = |kind| Crash { step, kind };
-            let answer = match self.call_handler(turn, step, &nodes) {
-                Answered::Crash(kind) => return Err(crash(kind)),
+            turn.handled.extend_from_slice(&nodes);
+            let called = self.scene.call(turn.hands(step), &nodes);
+            let answer = match turn.take_in(called) {
+                Answered::Trap => return Err(crash("trap")),
+                Answered::Time => return Err(crash("time")),
                 Answered::Reply(answer) => answer,
             };
             if answer.as_ref().is_ok_and(|reply| run.check(reply).is_err()) {
@@ -259,7 +277,8 @@ impl World<'_> {
             .map(|instance| instance.generation);
         let is_one = generations.all(|generation| generation == turn.generation);
         if !is_one {
-            self.hold(Err(("HR-1", "a batch met two generations".to_owned())));
+            self.scene
+                .hold(Err(("HR-1", "a batch met two generations".to_owned())));
         }
     }
 
@@ -267,8 +286,8 @@ impl World<'_> {
         if !run.has_deliveries() {
             return;
         }
-        let retry = retry_policy(&self.plan.settings);
-        for sink in 0..self.plan.settings.sinks {
+        let retry = retry_policy(&self.scene.plan.settings);
+        for sink in 0..self.scene.plan.settings.sinks {
             let began = turn.takes;
             let mut left: Option<Vec<usize>> = None;
             let mut failures = 0;
@@ -288,7 +307,7 @@ impl World<'_> {
                 if todo.is_empty() {
                     break;
                 }
-                turn.takes += self.hop() + self.hop();
+                turn.takes += self.scene.hop() + self.scene.hop();
                 let (delivered, refused, again) = self.send(turn.takes, todo);
                 turn.delivered.push((turn.takes, delivered));
                 for (id, node) in refused {
@@ -307,7 +326,7 @@ impl World<'_> {
                     break;
                 }
                 left = Some(again.into_iter().map(|(id, _)| id).collect());
-                turn.takes += retry.pause(failures, self.time.draw());
+                turn.takes += retry.pause(failures, self.scene.time.draw());
             }
         }
     }
@@ -322,17 +341,17 @@ impl World<'_> {
         takes: Duration,
         todo: Vec<(usize, u32, String)>,
     ) -> (Vec<u32>, Vec<(usize, u32)>, Vec<(usize, u32)>) {
-        let is_away = self.now + nanos(takes) < self.away_until[Target::Sinks as usize];
+        let is_away = self.scene.now + nanos(takes) < self.scene.away_until[Target::Sinks as usize];
         let (mut delivered, mut refused, mut again) = (Vec::new(), Vec::new(), Vec::new());
         let mut stuck: Vec<String> = Vec::new();
         for (id, node, key) in todo {
             // A sink keeps the order of a key: what follows a failed one is not sent.
             if stuck.contains(&key) {
                 again.push((id, node));
-            } else if is_away || self.strikes(Fault::SinkFails) {
+            } else if is_away || self.scene.strikes(Fault::SinkFails) {
                 again.push((id, node));
                 stuck.push(key);
-            } else if self.strikes(Fault::SinkRefuses) {
+            } else if self.scene.strikes(Fault::SinkRefuses) {
                 refused.push((id, node));
             } else {
                 delivered.push(node);
@@ -345,7 +364,7 @@ impl World<'_> {
         let RanOutcome { batch, ran, said } = outcome;
         let lane = batch.lane;
         for (node, said) in said {
-            self.ledger.say(node, said);
+            self.scene.ledger.say(node, said);
         }
         self.free_lane(process, life, lane);
         self.handle(process, life, ConsumerEvent::Ran { batch, ran });
@@ -354,16 +373,17 @@ impl World<'_> {
     /// Replaces every instance that holds something.
     fn take_back(&mut self, process: usize, life: usize, lane: usize) {
         let (mut turn, mut state) = self.begin_turn(process, life, lane);
-        self.tell(|| format!("p{process} takes back what lane {lane} of life {life} holds"));
+        self.scene
+            .tell(|| format!("p{process} takes back what lane {lane} of life {life} holds"));
         let mut lost = Vec::new();
-        for step in 0..self.plan.settings.steps {
+        for step in 0..self.scene.plan.settings.steps {
             if state.holds(step) {
                 lost.extend(turn.lose(&mut state, step));
             }
         }
         self.end_turn(process, lane, &mut turn, state);
         for (node, said) in turn.said.drain(..) {
-            self.ledger.say(node, said);
+            self.scene.ledger.say(node, said);
         }
         let given = Input::GivenBack { lane, lost };
         self.after(turn.takes, Event::Consumer(process, life, given));
@@ -379,7 +399,8 @@ impl World<'_> {
         is_asked: bool,
     ) {
         let (mut turn, mut state) = self.begin_turn(process, life, lane);
-        self.tell(|| format!("p{process} flushes lane {lane} of life {life}: {reason:?}"));
+        self.scene
+            .tell(|| format!("p{process} flushes lane {lane} of life {life}: {reason:?}"));
         let is_reload = reason == FlushReason::Reload;
         if is_reload {
             turn.generation = turn
@@ -392,7 +413,7 @@ impl World<'_> {
         }
         let mut total = Outcome::default();
         let mut lost = Vec::new();
-        for step in 0..self.plan.settings.steps {
+        for step in 0..self.scene.plan.settings.steps {
             if turn.instances[step].is_none() {
                 continue;
             }
@@ -406,7 +427,7 @@ impl World<'_> {
         }
         if is_reload {
             // What an old generation still holds is delivered again to the new one.
-            for step in 0..self.plan.settings.steps {
+            for step in 0..self.scene.plan.settings.steps {
                 lost.extend(turn.lose(&mut state, step));
             }
         }
@@ -436,8 +457,10 @@ impl World<'_> {
         let nothing = Batch::default();
         let mut run = Run::of_flush(first, &nothing, state, &routes);
         let crash = |kind| Crash { step: first, kind };
-        let answer = match self.flush_handler(turn, first) {
-            Answered::Crash(kind) => return Err(crash(kind)),
+        let called = self.scene.call_flush(turn.hands(first));
+        let answer = match turn.take_in(called) {
+            Answered::Trap => return Err(crash("trap")),
+            Answered::Time => return Err(crash("time")),
             Answered::Reply(answer) => answer,
         };
         if answer.as_ref().is_ok_and(|reply| run.check(reply).is_err()) {
@@ -457,7 +480,7 @@ impl World<'_> {
             said,
         } = outcome;
         for (node, said) in said {
-            self.ledger.say(node, said);
+            self.scene.ledger.say(node, said);
         }
         self.free_lane(process, life, lane);
         self.handle(

@@ -13,9 +13,9 @@ use crate::faults::Fault;
 use crate::plan::Target;
 use crate::process::Input;
 
-impl World<'_> {
+impl World {
     fn local(&self, process: usize) -> Instant {
-        self.processes[process].clock.at(self.now)
+        self.processes[process].clock.at(self.scene.now)
     }
 
     pub(super) fn tell_leases(&mut self, process: usize, event: CoordinatorEvent) {
@@ -31,7 +31,7 @@ impl World<'_> {
     }
 
     pub(super) fn wake_leases(&mut self, process: usize) {
-        if self.processes[process].wake_at > self.now {
+        if self.processes[process].wake_at > self.scene.now {
             return;
         }
         self.processes[process].wake_at = u64::MAX;
@@ -46,7 +46,7 @@ impl World<'_> {
     fn plan_wake(&mut self, process: usize) {
         let known = &mut self.processes[process];
         if let Some(due) = known.machine.next_deadline().filter(|_| known.is_alive) {
-            let at = known.clock.real(due).max(self.now);
+            let at = known.clock.real(due).max(self.scene.now);
             if at < known.wake_at {
                 known.wake_at = at;
                 self.at(at, Event::Wake(process));
@@ -57,12 +57,12 @@ impl World<'_> {
     fn carry_out(&mut self, process: usize, effect: CoordinatorEffect) {
         match effect {
             CoordinatorEffect::EnsureTable => {
-                let outcome = if self.is_refused(Fault::TableThrottled, Target::Table) {
+                let outcome = if self.scene.is_refused(Fault::TableThrottled, Target::Table) {
                     Err(trouble(TroubleKind::Throttled))
                 } else {
                     Ok(())
                 };
-                let hop = self.hop();
+                let hop = self.scene.hop();
                 self.after(
                     hop,
                     Event::Leases(process, CoordinatorEvent::TableReady(outcome)),
@@ -87,11 +87,13 @@ impl World<'_> {
                 self.permit(process, &tenure, until);
             }
             CoordinatorEffect::StopDispatch(tenure) => {
-                self.tell(|| format!("p{process} may begin no batch of {}", tenure.shard));
+                self.scene
+                    .tell(|| format!("p{process} may begin no batch of {}", tenure.shard));
                 self.permit(process, &tenure, Instant::default());
             }
             CoordinatorEffect::StopConsumer { tenure, why } => {
-                self.tell(|| format!("p{process} is to stop {}: {why:?}", tenure.shard));
+                self.scene
+                    .tell(|| format!("p{process} is to stop {}: {why:?}", tenure.shard));
                 if matches!(why, StopReason::Lost(_)) {
                     self.permit(process, &tenure, Instant::default());
                 }
@@ -105,9 +107,9 @@ impl World<'_> {
                 let held = &self.processes[process].holds;
                 if let Some(held) = held.first() {
                     let what = format!("p{process} is gone and has not given up {held}");
-                    self.hold(Err(("evict", what)));
+                    self.scene.hold(Err(("evict", what)));
                 }
-                self.tell(|| format!("p{process} is gone"));
+                self.scene.tell(|| format!("p{process} is gone"));
                 self.kill(process);
             }
         }
@@ -135,7 +137,8 @@ impl World<'_> {
 
     /// How long a task of a process takes to hear of something.
     pub(super) fn soon(&mut self) -> Duration {
-        self.time
+        self.scene
+            .time
             .time(Duration::from_micros(5), Duration::from_millis(3))
     }
 
@@ -143,10 +146,11 @@ impl World<'_> {
         if let Happening::Refused { why, .. } = happening
             && !matches!(why, CheckpointRefused::NotHeld(_))
         {
-            self.hold(Err(("CP-3", format!("p{process} refuses a step: {why}"))));
+            self.scene
+                .hold(Err(("CP-3", format!("p{process} refuses a step: {why}"))));
         }
         self.note_holds(process, happening);
-        self.tell(|| match happening {
+        self.scene.tell(|| match happening {
             Happening::Created(lease) => format!(
                 "p{process} made the row of {} at {}",
                 lease.shard, lease.checkpoint
@@ -185,19 +189,19 @@ impl World<'_> {
                 let (held, most) = (known.holds.len(), known.max_leases);
                 if held > most {
                     let what = format!("p{process} has taken {held} leases, and may have {most}");
-                    self.hold(Err(("max_leases", what)));
+                    self.scene.hold(Err(("max_leases", what)));
                 }
             }
             Happening::Lost { tenure, .. } | Happening::Released { tenure, .. } => {
                 known.holds.retain(|held| held != tenure);
-                let row = self.table.row(&tenure.shard);
+                let row = self.scene.table.row(&tenure.shard);
                 let is_left = row.is_some_and(|row| {
                     row.owner.as_ref() == Some(&self.processes[process].name)
                         && row.incarnation == Some(tenure.incarnation)
                 });
                 if is_left && matches!(happening, Happening::Released { .. }) {
                     let what = format!("p{process} has given up {tenure}, and its row names it");
-                    self.hold(Err(("evict", what)));
+                    self.scene.hold(Err(("evict", what)));
                 }
             }
             Happening::Deleted(shard) => known.holds.retain(|held| held.shard != *shard),
@@ -205,22 +209,17 @@ impl World<'_> {
         }
     }
 
-    /// Whether a call is refused at once.
-    pub(super) fn is_refused(&mut self, fault: Fault, target: Target) -> bool {
-        self.is_away(target) || self.strikes(fault)
-    }
-
     fn begin_listing(&mut self, process: usize, which: ShardListing) {
-        if self.is_refused(Fault::StreamFails, Target::Stream) {
-            let hop = self.hop();
+        if self.scene.is_refused(Fault::StreamFails, Target::Stream) {
+            let hop = self.scene.hop();
             let outcome = Err(trouble(TroubleKind::Transient));
             let event = CoordinatorEvent::ShardsListed { which, outcome };
             return self.after(hop, Event::Leases(process, event));
         }
-        let mut takes = self.hop();
-        let before = self.strikes(Fault::ListingTorn).then(|| {
-            takes += self.time.time(Duration::ZERO, Duration::from_secs(8));
-            self.stream.list(which)
+        let mut takes = self.scene.hop();
+        let before = self.scene.begin_listing(which).map(|(more, before)| {
+            takes += more;
+            before
         });
         self.after(
             takes,
@@ -238,22 +237,7 @@ impl World<'_> {
         which: ShardListing,
         before: Option<Vec<shardwright_core::Shard>>,
     ) {
-        let is_unfiltered = self.strikes(Fault::ListingUnfiltered);
-        let mut shards = self.stream.list(if is_unfiltered {
-            ShardListing::All
-        } else {
-            which
-        });
-        // The first pages are of one moment, the last ones of another.
-        if let Some(before) = before {
-            let first_pages = self.time.below(before.len() as u64 + 1) as usize;
-            for old in &before[..first_pages] {
-                match shards.iter_mut().find(|shard| shard.id == old.id) {
-                    Some(shard) => shard.clone_from(old),
-                    None => shards.push(old.clone()),
-                }
-            }
-        }
+        let shards = self.scene.end_listing(which, before);
         let outcome = Ok(shards);
         self.tell_leases(process, CoordinatorEvent::ShardsListed { which, outcome });
     }
@@ -266,7 +250,7 @@ impl World<'_> {
         };
         let shell = known.shells.swap_remove(at);
         known.budget.leave(&shell.shard);
-        self.ledger.lives[life].is_over = true;
+        self.scene.ledger.lives[life].is_over = true;
         self.give_room(process);
         let soon = self.soon();
         self.after(
@@ -277,11 +261,12 @@ impl World<'_> {
 
     fn begin_life(&mut self, process: usize, start: ConsumerStart) {
         let shard = &start.tenure.shard;
-        self.tell(|| format!("p{process} begins {shard} after {}", start.checkpoint));
-        let row = self.table.row(shard);
+        self.scene
+            .tell(|| format!("p{process} begins {shard} after {}", start.checkpoint));
+        let row = self.scene.table.row(shard);
         let is_row = row.is_some_and(|row| row.checkpoint >= start.checkpoint);
         if !is_row {
-            self.hold(Err((
+            self.scene.hold(Err((
                 "CP-2",
                 format!(
                     "{shard} begins after {}, and its row is {row:?}",
@@ -296,22 +281,25 @@ impl World<'_> {
     /// are excepted: the second takes over at once, since its lock on the name says that the first is gone. So is an owner
     /// that was asked to hand over and took too long, which is robbed in its lifetime.
     pub(super) fn check_tenure(&mut self, process: usize, tenure: &Tenure) {
-        let Some(row) = self.table.row(&tenure.shard) else {
+        let Some(row) = self.scene.table.row(&tenure.shard) else {
             return;
         };
-        let is_robbed = self.stolen.contains(&tenure.incarnation);
+        let is_robbed = self.scene.stolen.contains(&tenure.incarnation);
         let has_twin = self.processes[process].has_twin;
         if row.incarnation != Some(tenure.incarnation) && !has_twin && !is_robbed {
             let what = format!(
                 "p{process} begins a batch of {} while {:?} has the lease",
                 tenure.shard, row.owner
             );
-            self.hold(Err(("LE-3", what)));
+            self.scene.hold(Err(("LE-3", what)));
         }
     }
 
     pub(super) fn real_after(&self, process: usize, local: Instant) -> u64 {
-        self.processes[process].clock.real(local).max(self.now)
+        self.processes[process]
+            .clock
+            .real(local)
+            .max(self.scene.now)
     }
 
     pub(super) fn clock_of(&self, process: usize) -> Instant {
@@ -320,11 +308,12 @@ impl World<'_> {
 
     /// What the process takes for the wall clock's time, milliseconds since the Unix epoch.
     pub(super) fn wall_ms_of(&self, process: usize) -> i64 {
-        self.stream.wall_ms(self.now) + self.processes[process].wall_off
+        self.scene.stream.wall_ms(self.scene.now) + self.processes[process].wall_off
     }
 
     pub(super) fn local_after(&self, process: usize, time: Duration) -> u64 {
         let at = self.local(process) + time;
-        self.real_after(process, at).max(self.now + nanos(time) / 2)
+        self.real_after(process, at)
+            .max(self.scene.now + nanos(time) / 2)
     }
 }

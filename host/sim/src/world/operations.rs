@@ -9,53 +9,50 @@ use shardwright_core::{
 use super::{Event, World};
 use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::outside::Outside;
 use crate::pipeline::initial;
-use crate::plan::{Operation, Target};
+use crate::plan::Operation;
 use crate::process::Process;
-use crate::table::Table;
 
 /// As long as the host gives a stop in good order.
 const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
-impl World<'_> {
+impl World {
     pub(super) fn operate(&mut self, operation: Operation) {
-        self.trace.mix(0x0b5e);
+        self.scene.trace.mix(0x0b5e);
         match operation {
             Operation::Put(records) => {
                 for _ in 0..records {
-                    self.outside().0.put();
+                    self.scene.put();
                 }
             }
             Operation::Split(chosen) | Operation::Merge(chosen) => {
                 let is_split = matches!(operation, Operation::Split(_));
-                self.outside().0.reshard(chosen, is_split);
+                self.scene.reshard(chosen, is_split);
             }
             Operation::Trim(age) => {
-                let (mut outside, table) = self.outside();
-                outside.trim(table, age * 1_000_000, false);
+                self.scene.trim(age * 1_000_000, false);
             }
             Operation::Outrun(age) => {
-                let (mut outside, table) = self.outside();
-                outside.trim(table, age * 1_000_000, true);
+                self.scene.trim(age * 1_000_000, true);
             }
             Operation::Start(name) => self.start(name),
             Operation::Crash(chosen) => {
                 if let Some(process) = self.living(chosen) {
-                    self.tell(|| format!("p{process} dies"));
+                    self.scene.tell(|| format!("p{process} dies"));
                     self.kill(process);
                 }
             }
             Operation::Pause(chosen, millis) => {
                 if let Some(process) = self.living(chosen) {
-                    self.tell(|| format!("p{process} stands still for {millis} ms"));
-                    self.processes[process].paused_until = self.now + millis * 1_000_000;
+                    self.scene
+                        .tell(|| format!("p{process} stands still for {millis} ms"));
+                    self.processes[process].paused_until = self.scene.now + millis * 1_000_000;
                 }
             }
             Operation::Drain(chosen) => {
                 if let Some(process) = self.living(chosen) {
-                    self.tell(|| format!("p{process} is told to stop"));
-                    self.processes[process].drain_limit = Some(self.now);
+                    self.scene.tell(|| format!("p{process} is told to stop"));
+                    self.processes[process].drain_limit = Some(self.scene.now);
                     self.after(
                         Duration::ZERO,
                         Event::Leases(process, CoordinatorEvent::Drain),
@@ -64,32 +61,18 @@ impl World<'_> {
                 }
             }
             Operation::Outage(target, millis) => {
-                self.tell(|| format!("{target:?} is away for {millis} ms"));
-                self.away_until[target as usize] = self.now + millis * 1_000_000;
+                self.scene
+                    .tell(|| format!("{target:?} is away for {millis} ms"));
+                self.scene.away_until[target as usize] = self.scene.now + millis * 1_000_000;
             }
             Operation::Reload(chosen) => {
                 if let Some(process) = self.living(chosen) {
-                    self.tell(|| format!("p{process} gets a newer plugin"));
+                    self.scene
+                        .tell(|| format!("p{process} gets a newer plugin"));
                     self.processes[process].generation += 1;
                 }
             }
         }
-    }
-
-    fn outside(&mut self) -> (Outside<'_>, &Table) {
-        let outside = Outside {
-            settings: &self.plan.settings,
-            now: self.now,
-            stream: &mut self.stream,
-            ledger: &mut self.ledger,
-            dice: &mut self.time,
-            trace: &mut self.trace,
-        };
-        (outside, &self.table)
-    }
-
-    pub(crate) fn is_away(&self, target: Target) -> bool {
-        self.now < self.away_until[target as usize]
     }
 
     fn living(&self, chosen: u64) -> Option<usize> {
@@ -101,12 +84,13 @@ impl World<'_> {
     }
 
     fn start(&mut self, name: u64) {
-        let settings = &self.plan.settings;
+        let settings = self.scene.plan.settings.clone();
         let number = self.processes.len();
-        let mut dice = Dice::new(self.plan.seed, 100 + number as u64);
+        let mut dice = Dice::new(self.scene.plan.seed, 100 + number as u64);
         let drift = dice.below(2 * settings.drift + 1).cast_signed() - settings.drift.cast_signed();
         let name = WorkerId::new(format!("w{name}"));
-        self.tell(|| format!("p{number} starts as {name}, its clock {drift} ppm off"));
+        self.scene
+            .tell(|| format!("p{number} starts as {name}, its clock {drift} ppm off"));
         let limits = Usage {
             records: settings.in_flight,
             span: settings.span,
@@ -122,7 +106,7 @@ impl World<'_> {
             has_twin = true;
         }
         // Once faults have stopped, those who are left must do.
-        let max_leases = if self.is_calm() {
+        let max_leases = if self.scene.is_calm {
             usize::MAX
         } else {
             settings.max_leases
@@ -132,7 +116,7 @@ impl World<'_> {
             max_leases,
             machine: Coordinator::new(LeaseSettings {
                 worker: name.clone(),
-                initial: initial(settings),
+                initial: initial(&settings),
                 timing: LeaseTiming {
                     failover: settings.failover,
                 },

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use shardwright_core::LaneState;
 
-use super::super::{Event, World, nanos};
+use super::super::{Event, World};
 use super::Turn;
 use crate::process::Input;
+use crate::scene::nanos;
 
-impl World<'_> {
+impl World {
     pub(super) fn begin_turn(
         &mut self,
         process: usize,
@@ -22,7 +23,6 @@ impl World<'_> {
             instances: Vec::new(),
             said: Vec::new(),
             handled: Vec::new(),
-            unrouted: Vec::new(),
             takes: Duration::from_micros(50),
             before: (0, 0),
             delivered: Vec::new(),
@@ -52,7 +52,7 @@ impl World<'_> {
             task.state = state;
         }
         for (takes, nodes) in turn.delivered.drain(..) {
-            let at = self.now + nanos(takes);
+            let at = self.scene.now + nanos(takes);
             self.at(at, Event::Consumer(process, life, Input::Delivered(nodes)));
         }
     }

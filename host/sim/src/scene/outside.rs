@@ -3,12 +3,9 @@
 use bytes::Bytes;
 use shardwright_core::{AggregateBounds, Aggregator, HashRange, OutsideRange, effective_hash};
 
-use crate::dice::Dice;
-use crate::ledger::{Ledger, PutUser};
-use crate::plan::{Settings, Start};
-use crate::stream::Stream;
-use crate::table::Table;
-use crate::trace::Trace;
+use super::Scene;
+use crate::ledger::PutUser;
+use crate::plan::Start;
 
 /// More shards than this show nothing new.
 const SHARDS_MAX: usize = 14;
@@ -16,28 +13,11 @@ const SHARDS_MAX: usize = 14;
 /// What a KPL container begins with, and no container follows.
 const BROKEN_CONTAINER: &[u8] = b"\xf3\x89\x9a\xc2 and then nothing of the kind";
 
-/// Whoever puts records and reshards, at one moment.
-#[derive(Debug)]
-pub struct Outside<'a> {
-    /// How stream and records are set up.
-    pub settings: &'a Settings,
-    /// Nanoseconds from the world's beginning.
-    pub now: u64,
-    /// The stream.
-    pub stream: &'a mut Stream,
-    /// What is true.
-    pub ledger: &'a mut Ledger,
-    /// What decides.
-    pub dice: &'a mut Dice,
-    /// Where it is told.
-    pub trace: &'a mut Trace,
-}
-
-impl Outside<'_> {
+impl Scene {
     /// An open shard is split, or merged with its neighbour; which one, the number decides.
     pub fn reshard(&mut self, chosen: u64, is_split: bool) {
         let open = self.stream.open_shards();
-        let most = SHARDS_MAX.max(self.settings.shards as usize + 8);
+        let most = SHARDS_MAX.max(self.plan.settings.shards as usize + 8);
         if self.stream.shards().count() >= most {
             return;
         }
@@ -56,19 +36,19 @@ impl Outside<'_> {
             } else {
                 "merged with its neighbour"
             };
-            self.trace.tell(self.now, || format!("{id} is {what}"));
+            self.tell(|| format!("{id} is {what}"));
         }
     }
 
     /// Retention moves on to so many nanoseconds ago, over what is done only, unless it is to take what is unread too. That is
     /// lost by nobody's fault; but all that is left must still be done.
-    pub fn trim(&mut self, table: &Table, age: u64, takes_unread: bool) {
+    pub fn trim(&mut self, age: u64, takes_unread: bool) {
         let mut horizon = self.now.saturating_sub(age);
         let shards = self.stream.shards().count();
         for shard in (0..shards).filter(|_| !takes_unread) {
             let Some(left) = self.ledger.first_unsettled(shard) else {
                 // Its last reader must find its end.
-                if !table.is_done(&self.stream.shard(shard).id)
+                if !self.table.is_done(&self.stream.shard(shard).id)
                     || !self.ledger.shard(shard).was_leased
                 {
                     horizon = horizon.min(self.stream.closed_at(shard).unwrap_or(horizon));
@@ -78,9 +58,7 @@ impl Outside<'_> {
             let entry = self.ledger.records[left as usize].entry;
             horizon = horizon.min(self.stream.arrived_at(entry));
         }
-        self.trace.tell(self.now, || {
-            format!("retention moves on to {:.3} s", horizon as f64 / 1e9)
-        });
+        self.tell(|| format!("retention moves on to {:.3} s", horizon as f64 / 1e9));
         for (shard, trimmed) in self.stream.trim(horizon).into_iter().enumerate() {
             self.ledger.trim(shard, trimmed);
         }
@@ -88,28 +66,28 @@ impl Outside<'_> {
 
     /// A record is put, or a container of several; nothing, if no shard takes it.
     pub fn put(&mut self) {
-        let key = self.dice.below(self.settings.keys);
+        let key = self.time.below(self.plan.settings.keys);
         let hash = hash_of(key);
         let open = self.stream.open_shards();
         let takes = |shard: &usize| self.stream.shard(*shard).hash_range.contains(hash);
         let Some(shard) = open.into_iter().find(takes) else {
             return;
         };
-        let is_container = self.dice.strikes(self.settings.containers);
+        let is_container = self.time.strikes(self.plan.settings.containers);
         if !is_container {
             let data = self.payload();
             return self.put_entry(shard, &key_text(key), data, &[key], false);
         }
-        if self.dice.strikes(40) {
+        if self.time.strikes(40) {
             let data = Bytes::from_static(BROKEN_CONTAINER);
             return self.put_entry(shard, &key_text(key), data, &[key], false);
         }
         let range = self.stream.shard(shard).hash_range;
         let mut keys = vec![key];
-        for _ in 0..self.dice.below(6) {
-            let key = self.dice.below(self.settings.keys);
+        for _ in 0..self.time.below(6) {
+            let key = self.time.below(self.plan.settings.keys);
             // A container is packed for one shard; one that was packed before a reshard may hold strays.
-            if range.contains(hash_of(key)) || self.dice.strikes(100) {
+            if range.contains(hash_of(key)) || self.time.strikes(100) {
                 keys.push(key);
             }
         }
@@ -127,9 +105,9 @@ impl Outside<'_> {
     }
 
     fn payload(&mut self) -> Bytes {
-        let longest = self.settings.answer.min(2_000) / 12;
+        let longest = self.plan.settings.answer.min(2_000) / 12;
         let number = self.ledger.records.len();
-        let filler = self.dice.below(longest) as usize;
+        let filler = self.time.below(longest) as usize;
         Bytes::from(format!("{number}{:filler$}", ""))
     }
 
@@ -144,12 +122,13 @@ impl Outside<'_> {
         let range = self.stream.shard(shard).hash_range;
         let is_outside = |key: &u64| is_aggregate && !range.contains(hash_of(*key));
         let drops_all = keys.iter().any(is_outside);
-        let is_early = matches!(self.settings.start, Start::At(at) if self.now < at * 1_000_000);
-        let poison = self.settings.poison;
+        let is_early =
+            matches!(self.plan.settings.start, Start::At(at) if self.now < at * 1_000_000);
+        let poison = self.plan.settings.poison;
         let users: Vec<PutUser> = keys
             .iter()
             .map(|key| {
-                let is_dropped = match self.settings.outside {
+                let is_dropped = match self.plan.settings.outside {
                     OutsideRange::Keep => false,
                     OutsideRange::DropRecord => is_outside(key),
                     OutsideRange::DropContainer => drops_all,
@@ -158,7 +137,7 @@ impl Outside<'_> {
                     key: *key,
                     is_skipped: is_dropped || is_early,
                     is_barred: is_dropped,
-                    is_poison: self.dice.strikes(poison),
+                    is_poison: self.time.strikes(poison),
                 }
             })
             .collect();
@@ -166,11 +145,9 @@ impl Outside<'_> {
         let index = self.ledger.shard(shard).records.len();
         let number = self.stream.put(self.now, shard, key, data);
         self.ledger.put(shard, bytes, &users);
-        let id = &self.stream.shard(shard).id;
+        let id = self.stream.shard(shard).id.clone();
         let last = index + users.len() - 1;
-        self.trace.tell(self.now, || {
-            format!("{id}[{index}..={last}] is put, keys {keys:?}, entry {number}")
-        });
+        self.tell(|| format!("{id}[{index}..={last}] is put, keys {keys:?}, entry {number}"));
     }
 }
 
