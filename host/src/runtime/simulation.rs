@@ -10,11 +10,11 @@ use std::io;
 use std::sync::Once;
 use std::time::Duration;
 
-use shardwright_sim::{CALM_MAX, Dice, Plan, Report};
+use shardwright_sim::{CALM_MAX, Dice, Plan, Report, nanos};
 
 use time::Sim;
 use workers::{Commands, kill, operate, start};
-use world::{Event, Todo, World, nanos};
+use world::{Event, Todo, World};
 
 mod handler;
 mod histories;
@@ -71,16 +71,9 @@ fn play(plan: Plan, is_told: bool) -> Report {
     drop(runtime);
     let mut world = sim.world();
     if let Some(panic) = PANICKED.take() {
-        world.violate("panic", panic);
+        world.scene.violate("panic", panic);
     }
-    Report {
-        violation: world.trace.violation.take(),
-        hash: world.trace.hash(),
-        events: world.trace.events,
-        faults: world.faults,
-        ended_at: Duration::from_nanos(world.now),
-        lines: std::mem::take(&mut world.trace.lines),
-    }
+    world.scene.report()
 }
 
 /// What the shells log, among what happens.
@@ -89,7 +82,10 @@ struct Log(Sim);
 impl io::Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        self.0.in_turn().tell(|| format!("      {}", text.trim()));
+        self.0
+            .in_turn()
+            .scene
+            .tell(|| format!("      {}", text.trim()));
         Ok(line.len())
     }
 
@@ -101,7 +97,7 @@ impl io::Write for Log {
 /// What a plan does not say, since it is about shells: processes that reach nobody, and more reloads.
 fn draw_more(world: &mut World, dice: &mut Dice, length: u64) {
     if dice.strikes(400) {
-        let longest = world.plan.settings.failover.as_millis() as u64 * 2;
+        let longest = world.scene.plan.settings.failover.as_millis() as u64 * 2;
         for _ in 0..dice.between(1, 3) {
             let todo = Todo::Cut(dice.draw(), dice.between(100, longest));
             world.at(dice.below(length) * 1_000_000, None, Event::Do(todo));
@@ -125,7 +121,7 @@ async fn from_outside(sim: &Sim) {
             Todo::DrainLimit(process, is_calm) => {
                 if is_calm {
                     let what = format!("p{process} does not stop");
-                    sim.world().violate("LV-1", what);
+                    sim.world().scene.violate("LV-1", what);
                 }
                 kill(sim, &commands, process, "has drained for too long");
             }
@@ -142,10 +138,8 @@ async fn from_outside(sim: &Sim) {
 fn calm_down(sim: &Sim, commands: &mut Commands) {
     let has_worker = {
         let mut world = sim.world();
-        world.tell(|| "faults stop".to_owned());
-        world.is_calm = true;
-        world.away_until = [0; 4];
-        let now = world.now;
+        world.scene.calm_down();
+        let now = world.scene.now;
         for process in &mut world.processes {
             process.paused_until = process.paused_until.min(now);
             process.cut_until = 0;
@@ -164,18 +158,21 @@ fn calm_down(sim: &Sim, commands: &mut Commands) {
 fn look(sim: &Sim) {
     let mut locked = sim.world();
     let world = &mut *locked;
-    let left = world.ledger.what_is_left(&world.stream, &world.table);
-    let since = world.now - nanos(world.plan.calm_at);
+    let left = world
+        .scene
+        .ledger
+        .what_is_left(&world.scene.stream, &world.scene.table);
+    let since = world.scene.now - nanos(world.scene.plan.calm_at);
     if let Some((invariant, what)) = left {
         if since > nanos(CALM_MAX) {
-            world.violate(invariant, what);
+            world.scene.violate(invariant, what);
         }
     } else {
         let alive: Vec<usize> = (0..world.processes.len())
             .filter(|process| world.processes[*process].is_alive)
             .collect();
         if alive.is_empty() {
-            world.tell(|| "everything is done".to_owned());
+            world.scene.tell(|| "everything is done".to_owned());
             world.is_over = true;
             return;
         }

@@ -5,7 +5,7 @@ use shardwright_core::{AggregateBounds, Aggregator, HashRange, OutsideRange, eff
 
 use super::Scene;
 use crate::ledger::PutUser;
-use crate::plan::Start;
+use crate::plan::{Operation, Start};
 
 /// More shards than this show nothing new.
 const SHARDS_MAX: usize = 14;
@@ -14,8 +14,34 @@ const SHARDS_MAX: usize = 14;
 const BROKEN_CONTAINER: &[u8] = b"\xf3\x89\x9a\xc2 and then nothing of the kind";
 
 impl Scene {
+    /// Does what is not done to a worker; tells whether it was such a thing.
+    pub fn operate(&mut self, operation: Operation) -> bool {
+        self.trace.mix(0x0b5e);
+        match operation {
+            Operation::Put(records) => {
+                for _ in 0..records {
+                    self.put();
+                }
+            }
+            Operation::Split(chosen) => self.reshard(chosen, true),
+            Operation::Merge(chosen) => self.reshard(chosen, false),
+            Operation::Trim(age) => self.trim(age * 1_000_000, false),
+            Operation::Outrun(age) => self.trim(age * 1_000_000, true),
+            Operation::Outage(target, millis) => {
+                self.tell(|| format!("{target:?} is away for {millis} ms"));
+                self.away_until[target as usize] = self.now + millis * 1_000_000;
+            }
+            Operation::Start(_)
+            | Operation::Crash(_)
+            | Operation::Pause(..)
+            | Operation::Drain(_)
+            | Operation::Reload(_) => return false,
+        }
+        true
+    }
+
     /// An open shard is split, or merged with its neighbour; which one, the number decides.
-    pub fn reshard(&mut self, chosen: u64, is_split: bool) {
+    fn reshard(&mut self, chosen: u64, is_split: bool) {
         let open = self.stream.open_shards();
         let most = SHARDS_MAX.max(self.plan.settings.shards as usize + 8);
         if self.stream.shards().count() >= most {
@@ -42,7 +68,7 @@ impl Scene {
 
     /// Retention moves on to so many nanoseconds ago, over what is done only, unless it is to take what is unread too. That is
     /// lost by nobody's fault; but all that is left must still be done.
-    pub fn trim(&mut self, age: u64, takes_unread: bool) {
+    fn trim(&mut self, age: u64, takes_unread: bool) {
         let mut horizon = self.now.saturating_sub(age);
         let shards = self.stream.shards().count();
         for shard in (0..shards).filter(|_| !takes_unread) {
@@ -65,7 +91,7 @@ impl Scene {
     }
 
     /// A record is put, or a container of several; nothing, if no shard takes it.
-    pub fn put(&mut self) {
+    fn put(&mut self) {
         let key = self.time.below(self.plan.settings.keys);
         let hash = hash_of(key);
         let open = self.stream.open_shards();

@@ -18,23 +18,10 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
 impl World {
     pub(super) fn operate(&mut self, operation: Operation) {
-        self.scene.trace.mix(0x0b5e);
+        if self.scene.operate(operation) {
+            return;
+        }
         match operation {
-            Operation::Put(records) => {
-                for _ in 0..records {
-                    self.scene.put();
-                }
-            }
-            Operation::Split(chosen) | Operation::Merge(chosen) => {
-                let is_split = matches!(operation, Operation::Split(_));
-                self.scene.reshard(chosen, is_split);
-            }
-            Operation::Trim(age) => {
-                self.scene.trim(age * 1_000_000, false);
-            }
-            Operation::Outrun(age) => {
-                self.scene.trim(age * 1_000_000, true);
-            }
             Operation::Start(name) => self.start(name),
             Operation::Crash(chosen) => {
                 if let Some(process) = self.living(chosen) {
@@ -60,11 +47,6 @@ impl World {
                     self.after(DRAIN_LIMIT, Event::DrainLimit(process));
                 }
             }
-            Operation::Outage(target, millis) => {
-                self.scene
-                    .tell(|| format!("{target:?} is away for {millis} ms"));
-                self.scene.away_until[target as usize] = self.scene.now + millis * 1_000_000;
-            }
             Operation::Reload(chosen) => {
                 if let Some(process) = self.living(chosen) {
                     self.scene
@@ -72,6 +54,8 @@ impl World {
                     self.processes[process].generation += 1;
                 }
             }
+            // Nothing that is a worker's.
+            _ => {}
         }
     }
 

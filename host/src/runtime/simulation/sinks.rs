@@ -1,9 +1,8 @@
 //! Sinks and the place for dead letters: they refuse, fail, or are away.
 
 use shardwright_core::{Checkpoint, Position, SequenceNumber, ShardId};
-use shardwright_sim::{Fault, Said, Target};
+use shardwright_sim::{Fault, Said, Target, emission_of};
 
-use super::handler::emission_of;
 use super::time::{Sim, Way, transient};
 use super::world::World;
 use crate::ports::{
@@ -63,7 +62,7 @@ impl Sink for SimSink {
             })
             .collect();
         let count = parcels.len();
-        let (there, back) = (world.hop(), world.hop());
+        let (there, back) = (world.scene.hop(), world.scene.hop());
         let way = if world.is_cut(process) {
             Way::Refused(there, transient())
         } else {
@@ -111,19 +110,22 @@ impl DeadLetterSink for SimDeadLetters {
         for letter in &letters {
             let shard = ShardId::new(letter.shard.clone());
             let life = world.processes[process].lives.get(&shard).copied();
-            let record = world.ledger.record_at(&world.stream, &letter.position);
+            let record = world
+                .scene
+                .ledger
+                .record_at(&world.scene.stream, &letter.position);
             match (life, record) {
                 (Some(life), Some(record)) => {
-                    world.ledger.give_up(life, record);
+                    world.scene.ledger.give_up(life, record);
                     given_up.push((life, record));
                 }
                 (_, None) => {
                     let what = format!("{} is given up and does not exist", letter.position);
-                    world.violate("DL-1", what);
+                    world.scene.violate("DL-1", what);
                 }
                 (None, Some(_)) => {}
             }
-            world.tell(|| {
+            world.scene.tell(|| {
                 format!(
                     "p{process} gives up {shard} {}: {}",
                     letter.position, letter.error
@@ -133,7 +135,7 @@ impl DeadLetterSink for SimDeadLetters {
         let way = world.sink_way();
         Sim::call(&mut world, process, way, move |world| {
             for (life, record) in given_up {
-                world.ledger.done(life, record);
+                world.scene.ledger.done(life, record);
             }
         })
     }
@@ -146,12 +148,12 @@ impl World {
             sequence,
             sub_sequence,
         };
-        self.ledger.record_at(&self.stream, &position)
+        self.scene.ledger.record_at(&self.scene.stream, &position)
     }
 
     fn sink_way(&mut self) -> Way {
-        let (there, back) = (self.hop(), self.hop());
-        if self.is_refused(Fault::SyncFails, Target::Sinks) {
+        let (there, back) = (self.scene.hop(), self.scene.hop());
+        if self.scene.is_refused(Fault::SyncFails, Target::Sinks) {
             return Way::Refused(there, transient());
         }
         Way::Answered { there, back }
@@ -159,7 +161,7 @@ impl World {
 
     /// A sink gets these. Answers what it does not take.
     fn deliver(&mut self, sink: usize, parcels: Vec<Parcel>) -> Vec<(usize, PortError)> {
-        let is_away = self.now < self.away_until[Target::Sinks as usize];
+        let is_away = self.scene.now < self.scene.away_until[Target::Sinks as usize];
         let mut failed = Vec::new();
         let mut stuck: Vec<String> = Vec::new();
         for (index, parcel) in parcels.into_iter().enumerate() {
@@ -170,14 +172,14 @@ impl World {
                 record,
             } = parcel;
             // A sink keeps the order of a key: what follows a failed one is not sent.
-            if is_away || stuck.contains(&key) || self.strikes(Fault::SinkFails) {
+            if is_away || stuck.contains(&key) || self.scene.strikes(Fault::SinkFails) {
                 failed.push((index, transient()));
                 stuck.push(key);
-            } else if self.strikes(Fault::SinkRefuses) {
-                self.ledger.say(node, Said::Reject);
+            } else if self.scene.strikes(Fault::SinkRefuses) {
+                self.scene.ledger.say(node, Said::Reject);
                 failed.push((index, PortError::new(ErrorKind::Fatal, "simulated")));
             } else {
-                self.ledger.say(node, Said::Ack);
+                self.scene.ledger.say(node, Said::Ack);
                 self.sinks[sink].count += 1;
                 let place = (sink, self.sinks[sink].count);
                 if let (Some(life), Some(record)) = (life, record) {
@@ -188,28 +190,28 @@ impl World {
                 }
             }
         }
-        self.trace.mix(failed.len() as u64);
+        self.scene.trace.mix(failed.len() as u64);
         failed
     }
 
     /// CP-1: what was delivered is durable before a checkpoint that covers it is written.
     pub(super) fn check_durable(&mut self, life: usize, to: &Checkpoint) {
-        let shard = self.ledger.lives[life].shard;
-        let end = self.ledger.up_to(&self.stream, shard, to);
+        let shard = self.scene.ledger.lives[life].shard;
+        let end = self.scene.ledger.up_to(&self.scene.stream, shard, to);
         let mut lost = None;
         for (&(_, record), places) in self.delivered.range((life, 0)..(life + 1, 0)) {
-            let is_covered = self.ledger.records[record as usize].index < end;
+            let is_covered = self.scene.ledger.records[record as usize].index < end;
             let is_durable = |(sink, at): &(usize, u64)| *at <= self.sinks[*sink].synced;
             if is_covered && !places.iter().all(is_durable) {
                 lost = Some(record);
             }
         }
         if let Some(record) = lost {
-            let index = self.ledger.records[record as usize].index;
+            let index = self.scene.ledger.records[record as usize].index;
             let what = format!("{to} covers s{shard}[{index}], whose emissions are not durable");
-            self.violate("CP-1", what);
+            self.scene.violate("CP-1", what);
         }
-        let records = &self.ledger.records;
+        let records = &self.scene.ledger.records;
         self.delivered
             .retain(|&(of, record), _| of != life || records[record as usize].index >= end);
     }

@@ -59,7 +59,7 @@ async fn flat<T>(
 
 impl StreamSource for SimStream {
     fn answer_bytes_max(&self) -> u64 {
-        self.sim.world().plan.settings.answer
+        self.sim.world().scene.plan.settings.answer
     }
 
     fn summary(&self) -> PortFuture<'_, Result<StreamSummary, PortError>> {
@@ -71,13 +71,13 @@ impl StreamSource for SimStream {
         let mut way = world.stream_way(self.process);
         let mut before = None;
         if let Way::Answered { there, .. } = &mut way
-            && world.strikes(Fault::ListingTorn)
+            && let Some((more, shown)) = world.scene.begin_listing(which)
         {
-            *there += world.time.time(Duration::ZERO, Duration::from_secs(8));
-            before = Some(world.stream.list(which));
+            *there += more;
+            before = Some(shown);
         }
         Sim::call(&mut world, self.process, way, move |world| {
-            world.list(which, before)
+            world.scene.end_listing(which, before)
         })
     }
 
@@ -103,9 +103,12 @@ impl StreamSource for SimStream {
         let mut world = self.sim.world();
         let mut way = world.stream_way(self.process);
         if let Way::Answered { back, .. } = &mut way
-            && world.strikes(Fault::ReadSlow)
+            && world.scene.strikes(Fault::ReadSlow)
         {
-            *back += world.time.time(Duration::ZERO, Duration::from_secs(4));
+            *back += world
+                .scene
+                .time
+                .time(Duration::ZERO, Duration::from_secs(4));
         }
         let process = self.process;
         let Some(cursor) = parsed(iterator) else {
@@ -113,7 +116,7 @@ impl StreamSource for SimStream {
             return Box::pin(async move { Err(error) });
         };
         let call = Sim::call(&mut world, process, way, move |world| {
-            world.read(cursor, limit)
+            world.scene.read(cursor, limit)
         });
         drop(world);
         let sim = self.sim.clone();
@@ -132,38 +135,17 @@ impl StreamSource for SimStream {
 
 impl World {
     fn stream_way(&mut self, process: usize) -> Way {
-        if self.is_refused(Fault::StreamFails, Target::Stream) || self.is_cut(process) {
-            let is_throttled = self.time.strikes(300);
+        if self.scene.is_refused(Fault::StreamFails, Target::Stream) || self.is_cut(process) {
+            let is_throttled = self.scene.time.strikes(300);
             let kind = if is_throttled {
                 ErrorKind::Throttled
             } else {
                 ErrorKind::Transient
             };
-            return Way::Refused(self.hop(), PortError::new(kind, "simulated"));
+            return Way::Refused(self.scene.hop(), PortError::new(kind, "simulated"));
         }
-        let (there, back) = (self.hop(), self.hop());
+        let (there, back) = (self.scene.hop(), self.scene.hop());
         Way::Answered { there, back }
-    }
-
-    fn list(&mut self, which: ShardListing, before: Option<Vec<Shard>>) -> Vec<Shard> {
-        let is_unfiltered = self.strikes(Fault::ListingUnfiltered);
-        let which = if is_unfiltered {
-            ShardListing::All
-        } else {
-            which
-        };
-        let mut shards = self.stream.list(which);
-        // The first pages are of one moment, the last ones of another.
-        if let Some(before) = before {
-            let first_pages = self.time.below(before.len() as u64 + 1) as usize;
-            for old in &before[..first_pages] {
-                match shards.iter_mut().find(|shard| shard.id == old.id) {
-                    Some(shard) => shard.clone_from(old),
-                    None => shards.push(old.clone()),
-                }
-            }
-        }
-        shards
     }
 
     fn iterator(
@@ -172,51 +154,29 @@ impl World {
         shard: &ShardId,
         start: &StartAt,
     ) -> Result<Cursor, StreamError> {
-        let cursor = self.stream.iterator(self.now, shard, start)?;
+        let cursor = self.scene.stream.iterator(self.scene.now, shard, start)?;
         if let Some(life) = self.processes[process].lives.get(shard) {
-            let asked_for = self.plan.settings.start;
-            self.ledger
-                .note_iterator(&self.stream, asked_for, *life, start, cursor);
+            self.scene.note_iterator(*life, start, cursor);
         }
         Ok(cursor)
     }
 
-    fn read(&mut self, mut cursor: Cursor, mut limit: u32) -> Result<Answer, StreamError> {
-        if self.strikes(Fault::IteratorExpires) {
-            return Err(StreamError::ExpiredIterator);
-        }
-        if self.strikes(Fault::ReadAgain) {
-            cursor.next = cursor.next.saturating_sub(2).max(cursor.first);
-        }
-        if self.strikes(Fault::ReadShort) {
-            limit = 1;
-        }
-        let bytes = self.plan.settings.answer;
-        let mut answer = self.stream.read(self.now, cursor, limit, bytes)?;
-        if answer.next.is_none() && self.strikes(Fault::ChildrenUnnamed) {
-            answer.children.clear();
-        }
-        if answer.next.is_some() && self.strikes(Fault::ReadEmpty) {
-            answer.records.clear();
-            answer.next = Some(cursor);
-            answer.millis_behind_latest = answer.millis_behind_latest.max(1);
-        }
-        Ok(answer)
-    }
-
     /// A process has got an answer.
     fn note_read(&mut self, process: usize, shard: usize, answer: &Answer) {
-        let id = self.stream.shard(shard).id.clone();
+        let id = self.scene.stream.shard(shard).id.clone();
         let Some(&life) = self.processes[process].lives.get(&id) else {
             return;
         };
         let count = answer.records.len();
-        self.trace.mix(count as u64);
-        self.tell(|| format!("p{process} reads {count} records of {id}"));
-        self.ledger.note_read(&self.stream, life, &answer.records);
+        self.scene.trace.mix(count as u64);
+        self.scene
+            .tell(|| format!("p{process} reads {count} records of {id}"));
+        self.scene
+            .ledger
+            .note_read(&self.scene.stream, life, &answer.records);
         self.refresh(process);
-        let bound = self.plan.settings.in_flight_bytes;
-        let rule = self.ledger.check_bytes(process, bound);
-        self.hold(rule);
+        let bound = self.scene.plan.settings.in_flight_bytes;
+        let rule = self.scene.ledger.check_bytes(process, bound);
+        self.scene.hold(rule);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shardwright_core::{Entropy, Instant};
 
-use super::world::{Event, Todo, World, nanos};
+use super::world::{Event, Todo, World};
 use crate::ports::{Clock, ErrorKind, PortError, PortFuture};
 
 /// How late a timer may be.
@@ -138,7 +138,7 @@ impl Sim {
                     let found = act(world);
                     let mut back = back;
                     if world.is_cut(process) {
-                        back += world.time.time(Duration::ZERO, BREAKS_WITHIN);
+                        back += world.scene.time.time(Duration::ZERO, BREAKS_WITHIN);
                     } else {
                         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
                     }
@@ -194,14 +194,16 @@ impl Clock for SimClock {
 
     fn unix_ms(&self) -> i64 {
         let world = self.sim.world();
-        world.stream.wall_ms(world.now) + world.processes[self.process].wall_off
+        world.scene.stream.wall_ms(world.scene.now) + world.processes[self.process].wall_off
     }
 
     fn sleep(&self, time: Duration) -> PortFuture<'static, ()> {
         let mut world = self.sim.world();
         let clock = world.processes[self.process].clock;
-        let until = clock.real(clock.at(world.now) + time).max(world.now);
-        let late = nanos(world.time.time(Duration::ZERO, LATE_MAX));
+        let until = clock
+            .real(clock.at(world.scene.now) + time)
+            .max(world.scene.now);
+        let late = shardwright_sim::nanos(world.scene.time.time(Duration::ZERO, LATE_MAX));
         let alarm = Alarm::default();
         let signal = Arc::clone(&alarm.0);
         world.at(until + late, Some(self.process), Event::Wake(signal));

@@ -1,9 +1,8 @@
 //! What a lane's handlers do in one run through the steps, and when what they said is true.
 
 use shardwright_core::Messages;
-use shardwright_sim::{Mark, Said};
+use shardwright_sim::{Mark, Said, emission_of};
 
-use super::handler::emission_of;
 use super::world::World;
 
 /// One run through the steps: a batch, or what a flush has brought.
@@ -36,12 +35,12 @@ impl World {
             return false;
         }
         self.refresh(process);
-        let Some(life) = life.filter(|life| !self.ledger.lives[*life].is_over) else {
+        let Some(life) = life.filter(|life| !self.scene.ledger.lives[*life].is_over) else {
             let what = format!(
                 "{} of p{process} calls a plugin, and its lease is let go",
                 lane.1
             );
-            self.violate("LE-3", what);
+            self.scene.violate("LE-3", what);
             return false;
         };
         self.settle(lane);
@@ -65,7 +64,7 @@ impl World {
         (lane, life, step, plugin): (&(usize, String), Option<usize>, usize, u64),
         messages: &Messages,
     ) -> Option<Vec<u32>> {
-        self.trace.mix(messages.len() as u64);
+        self.scene.trace.mix(messages.len() as u64);
         let goes_on = self.answered.as_ref() == Some(lane)
             && self.turns.get(lane).is_some_and(|turn| turn.step < step);
         if goes_on {
@@ -85,7 +84,7 @@ impl World {
                 Some(record) if step == 0 => records.push(record),
                 _ => {
                     let what = format!("{sequence}/{sub} runs in step {step} and was never put");
-                    self.violate("DL-1", what);
+                    self.scene.violate("DL-1", what);
                     return None;
                 }
             }
@@ -95,11 +94,14 @@ impl World {
         }
         let life = life?;
         self.check_tenure(lane.0, life);
-        let span = self.plan.settings.span;
-        let rule = self.ledger.check_begin(&self.stream, life, &records, span);
-        self.hold(rule);
-        let ledger = &self.ledger;
-        self.trace.tell(self.now, || {
+        let span = self.scene.plan.settings.span;
+        let rule = self
+            .scene
+            .ledger
+            .check_begin(&self.scene.stream, life, &records, span);
+        self.scene.hold(rule);
+        let ledger = &self.scene.ledger;
+        self.scene.trace.tell(self.scene.now, || {
             let index = |record: &u32| ledger.records[*record as usize].index;
             let places: Vec<usize> = records.iter().map(index).collect();
             format!("p{} runs {places:?} in {}", lane.0, lane.1)
@@ -107,7 +109,7 @@ impl World {
         let nodes = records.iter();
         Some(
             nodes
-                .map(|record| self.ledger.message(life, *record))
+                .map(|record| self.scene.ledger.message(life, *record))
                 .collect(),
         )
     }
@@ -121,7 +123,8 @@ impl World {
         let is_its = |number: &usize| generations[*number].get(step) == Some(&plugin);
         turn.generations.retain(is_its);
         if turn.generations.is_empty() {
-            self.violate("HR-1", format!("{} met two generations", lane.1));
+            self.scene
+                .violate("HR-1", format!("{} met two generations", lane.1));
         }
     }
 
@@ -143,9 +146,10 @@ impl World {
         }
         turn.said.clear();
         for node in std::mem::take(&mut turn.handled) {
-            self.ledger.say(node, Said::Again);
+            self.scene.ledger.say(node, Said::Again);
         }
-        self.tell(|| format!("{} of p{} gets no reply", lane.1, lane.0));
+        self.scene
+            .tell(|| format!("{} of p{} gets no reply", lane.1, lane.0));
     }
 
     /// The turn that was answered last does not go on: what was said in it is true.
@@ -158,7 +162,7 @@ impl World {
         };
         turn.handled.clear();
         for (node, said) in std::mem::take(&mut turn.said) {
-            self.ledger.say(node, said);
+            self.scene.ledger.say(node, said);
         }
     }
 
@@ -169,9 +173,9 @@ impl World {
         };
         let life = turn.life;
         for record in std::mem::take(&mut turn.records) {
-            let index = self.ledger.records[record as usize].index;
-            if self.ledger.lives[life].mark(index) == Mark::Running {
-                self.ledger.give_up(life, record);
+            let index = self.scene.ledger.records[record as usize].index;
+            if self.scene.ledger.lives[life].mark(index) == Mark::Running {
+                self.scene.ledger.give_up(life, record);
             }
         }
     }

@@ -96,10 +96,10 @@ async fn supervise(
 /// A generation: the first, or one that differs from the one before in plugins, sinks, the number of lanes, or all of it.
 fn generation(sim: &Sim, process: usize, before: Option<&GenerationParts>) -> GenerationParts {
     let mut world = sim.world();
-    let settings = world.plan.settings.clone();
+    let settings = world.scene.plan.settings.clone();
     let mut pipeline = pipeline_of(&settings);
-    if before.is_some() && world.time.strikes(400) {
-        pipeline.flow.lanes = world.time.between(1, 4) as u16;
+    if before.is_some() && world.scene.time.strikes(400) {
+        pipeline.flow.lanes = world.scene.time.between(1, 4) as u16;
     } else if let Some(before) = before {
         pipeline.flow.lanes = before.pipeline.flow.lanes;
     }
@@ -107,7 +107,7 @@ fn generation(sim: &Sim, process: usize, before: Option<&GenerationParts>) -> Ge
     let mut plugins: Vec<Arc<dyn PreparedPlugin>> = Vec::with_capacity(steps);
     let mut numbers = Vec::with_capacity(steps);
     for step in 0..steps {
-        let kept = before.filter(|_| world.time.strikes(300));
+        let kept = before.filter(|_| world.scene.time.strikes(300));
         if let Some(before) = kept {
             plugins.push(Arc::clone(&before.plugins[step]));
             numbers.push(
@@ -139,7 +139,7 @@ fn generation(sim: &Sim, process: usize, before: Option<&GenerationParts>) -> Ge
     world.processes[process].generations.push(numbers);
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
     for place in 0..settings.sinks as usize {
-        let kept = before.filter(|_| world.time.strikes(600));
+        let kept = before.filter(|_| world.scene.time.strikes(600));
         if let Some(before) = kept {
             sinks.push(Arc::clone(&before.sinks[place]));
             continue;
@@ -153,7 +153,9 @@ fn generation(sim: &Sim, process: usize, before: Option<&GenerationParts>) -> Ge
         }));
     }
     let lanes = pipeline.flow.lanes;
-    world.tell(|| format!("p{process} gets a generation of {lanes} lanes"));
+    world
+        .scene
+        .tell(|| format!("p{process} gets a generation of {lanes} lanes"));
     let pipeline: Arc<Pipeline> = Arc::new(pipeline);
     GenerationParts {
         pipeline,
@@ -184,21 +186,10 @@ impl StartConsumer for Watched {
 
 /// Does what is to be done from outside.
 pub(super) fn operate(sim: &Sim, commands: &mut Commands, operation: Operation) {
-    sim.world().trace.mix(0x0b5e);
+    if sim.world().scene.operate(operation) {
+        return;
+    }
     match operation {
-        Operation::Put(records) => {
-            for _ in 0..records {
-                sim.world().outside().0.put();
-            }
-        }
-        Operation::Split(chosen) => sim.world().outside().0.reshard(chosen, true),
-        Operation::Merge(chosen) => sim.world().outside().0.reshard(chosen, false),
-        Operation::Trim(age) | Operation::Outrun(age) => {
-            let takes_unread = matches!(operation, Operation::Outrun(_));
-            let mut world = sim.world();
-            let (mut outside, table) = world.outside();
-            outside.trim(table, age * 1_000_000, takes_unread);
-        }
         Operation::Start(name) => start(sim, commands, name),
         Operation::Crash(chosen) => {
             let living = sim.world().living(chosen);
@@ -213,17 +204,14 @@ pub(super) fn operate(sim: &Sim, commands: &mut Commands, operation: Operation) 
                 sim.world().drain(process);
             }
         }
-        Operation::Outage(target, millis) => {
-            let mut world = sim.world();
-            world.tell(|| format!("{target:?} is away for {millis} ms"));
-            world.away_until[target as usize] = world.now + millis * 1_000_000;
-        }
         Operation::Reload(chosen) => {
             let living = sim.world().living(chosen);
             if let Some(process) = living {
                 sim.world().command(process, Command::Reload);
             }
         }
+        // Nothing that is a worker's.
+        _ => {}
     }
 }
 
@@ -231,7 +219,7 @@ pub(super) fn operate(sim: &Sim, commands: &mut Commands, operation: Operation) 
 pub(super) fn kill(sim: &Sim, commands: &Commands, process: usize, how: &str) {
     let mut world = sim.world();
     if world.processes[process].is_alive {
-        world.tell(|| format!("p{process} {how}"));
+        world.scene.tell(|| format!("p{process} {how}"));
         world.bury_process(process);
         let _ = commands[process].send(Command::Abort);
     }
@@ -249,7 +237,7 @@ impl World {
     /// A process hears of something, once it does not stand still.
     fn command(&mut self, process: usize, command: Command) {
         let command = Event::Do(Todo::Command(process, command));
-        self.at(self.now, Some(process), command);
+        self.at(self.scene.now, Some(process), command);
     }
 
     /// A process is told to stop in good order.
@@ -257,33 +245,36 @@ impl World {
         if std::mem::replace(&mut self.processes[process].is_draining, true) {
             return;
         }
-        self.tell(|| format!("p{process} is told to stop"));
-        let limit = Event::Do(Todo::DrainLimit(process, self.is_calm));
+        self.scene.tell(|| format!("p{process} is told to stop"));
+        let limit = Event::Do(Todo::DrainLimit(process, self.scene.is_calm));
         self.after(DRAIN_LIMIT, Some(process), limit);
         self.command(process, Command::Drain);
     }
 
     fn pause(&mut self, chosen: u64, millis: u64) {
         if let Some(process) = self.living(chosen) {
-            self.tell(|| format!("p{process} stands still for {millis} ms"));
-            self.processes[process].paused_until = self.now + millis * 1_000_000;
+            self.scene
+                .tell(|| format!("p{process} stands still for {millis} ms"));
+            self.processes[process].paused_until = self.scene.now + millis * 1_000_000;
         }
     }
 
     pub(super) fn cut(&mut self, chosen: u64, millis: u64) {
         if let Some(process) = self.living(chosen) {
-            self.tell(|| format!("p{process} reaches nobody for {millis} ms"));
-            self.processes[process].cut_until = self.now + millis * 1_000_000;
+            self.scene
+                .tell(|| format!("p{process} reaches nobody for {millis} ms"));
+            self.processes[process].cut_until = self.scene.now + millis * 1_000_000;
         }
     }
 
     fn begin_process(&mut self, name: u64) -> usize {
         let number = self.processes.len();
-        let mut dice = Dice::new(self.plan.seed, 100 + number as u64);
-        let most = self.plan.settings.drift;
+        let mut dice = Dice::new(self.scene.plan.seed, 100 + number as u64);
+        let most = self.scene.plan.settings.drift;
         let drift = dice.below(2 * most + 1).cast_signed() - most.cast_signed();
         let name = WorkerId::new(format!("w{name}"));
-        self.tell(|| format!("p{number} starts as {name}, its clock {drift} ppm off"));
+        self.scene
+            .tell(|| format!("p{number} starts as {name}, its clock {drift} ppm off"));
         let mut has_twin = false;
         for other in &mut self.processes {
             if other.is_alive && other.name == name {
@@ -312,19 +303,25 @@ impl World {
 
     /// A pipeline has come to its end by itself.
     fn ended(&mut self, process: usize, ended: Result<(), PipelineEnd>) {
-        self.tell(|| format!("p{process} has ended: {ended:?}"));
+        self.scene
+            .tell(|| format!("p{process} has ended: {ended:?}"));
         if !self.processes[process].is_alive {
             return;
         }
         match ended {
             Ok(()) if self.processes[process].is_draining => {}
-            other => self.violate("LV-1", format!("p{process} has ended: {other:?}")),
+            other => self
+                .scene
+                .violate("LV-1", format!("p{process} has ended: {other:?}")),
         }
         self.refresh(process);
         let lives: Vec<usize> = self.processes[process].lives.values().copied().collect();
-        if let Some(life) = lives.iter().find(|life| !self.ledger.lives[**life].is_over) {
+        if let Some(life) = lives
+            .iter()
+            .find(|life| !self.scene.ledger.lives[**life].is_over)
+        {
             let what = format!("p{process} has ended, and its life {life} has not");
-            self.violate("LE-3", what);
+            self.scene.violate("LE-3", what);
         }
         self.bury_process(process);
     }
@@ -332,7 +329,7 @@ impl World {
     /// What the lives of a process have heard.
     pub(super) fn refresh(&mut self, process: usize) {
         for &number in self.processes[process].lives.values() {
-            let life = &mut self.ledger.lives[number];
+            let life = &mut self.scene.ledger.lives[number];
             let orders = &self.orders[number];
             if orders.has_changed().is_err() {
                 life.is_over = true;
@@ -349,37 +346,48 @@ impl World {
         orders: watch::Receiver<ConsumerOrders>,
     ) {
         let id = &start.tenure.shard;
-        self.trace.mix(0x11fe);
-        self.tell(|| format!("p{process} begins {id} after {}", start.checkpoint));
+        self.scene.trace.mix(0x11fe);
+        self.scene
+            .tell(|| format!("p{process} begins {id} after {}", start.checkpoint));
         self.refresh(process);
         if let Some(&before) = self.processes[process].lives.get(id)
-            && !self.ledger.lives[before].is_over
+            && !self.scene.ledger.lives[before].is_over
         {
             let what = format!("p{process} has two consumers of {id}");
-            self.violate("LE-3", what);
+            self.scene.violate("LE-3", what);
         }
-        let row = self.table.row(id);
+        let row = self.scene.table.row(id);
         if row.is_none_or(|row| row.checkpoint < start.checkpoint) {
             let what = format!("{id} begins after {}, its row is {row:?}", start.checkpoint);
-            self.violate("CP-2", what);
+            self.scene.violate("CP-2", what);
         }
-        let Some(shard) = self.stream.index(id) else {
+        let Some(shard) = self.scene.stream.index(id) else {
             return;
         };
-        let rule = Ledger::check_start(&self.stream, &self.table, shard);
+        let rule = Ledger::check_start(&self.scene.stream, &self.scene.table, shard);
         // A shard that was closed before the instant that was asked for may get its row after its children have theirs, if
         // the first rows were made by halves: there is nothing to wait for in it.
-        let has_instant = matches!(self.plan.settings.start, Start::At(_));
-        if !has_instant || self.ledger.check_parents(&self.stream, shard).is_err() {
-            self.hold(rule);
+        let has_instant = matches!(self.scene.plan.settings.start, Start::At(_));
+        if !has_instant
+            || self
+                .scene
+                .ledger
+                .check_parents(&self.scene.stream, shard)
+                .is_err()
+        {
+            self.scene.hold(rule);
         }
         if start.checkpoint == Checkpoint::ShardEnd {
-            self.violate("SH-2", format!("{id} begins after its end"));
+            self.scene
+                .violate("SH-2", format!("{id} begins after its end"));
         }
-        let done = self.ledger.up_to(&self.stream, shard, &start.checkpoint);
-        let number = self.ledger.lives.len();
+        let done = self
+            .scene
+            .ledger
+            .up_to(&self.scene.stream, shard, &start.checkpoint);
+        let number = self.scene.ledger.lives.len();
         let tenure = start.tenure.clone();
-        self.ledger.lives.push(Life::new(
+        self.scene.ledger.lives.push(Life::new(
             process,
             tenure,
             shard,
@@ -394,17 +402,17 @@ impl World {
     /// are excepted: the second takes over at once, since its lock on the name says that the first is gone. So is an owner
     /// that was asked to hand over and took too long, which is robbed in its lifetime.
     pub(super) fn check_tenure(&mut self, process: usize, life: usize) {
-        let tenure = self.ledger.lives[life].tenure.clone();
-        let Some(row) = self.table.row(&tenure.shard) else {
+        let tenure = self.scene.ledger.lives[life].tenure.clone();
+        let Some(row) = self.scene.table.row(&tenure.shard) else {
             return;
         };
-        let is_robbed = self.stolen.contains(&tenure.incarnation);
+        let is_robbed = self.scene.stolen.contains(&tenure.incarnation);
         let has_twin = self.processes[process].has_twin;
         if row.incarnation != Some(tenure.incarnation) && !has_twin && !is_robbed {
             let owner = row.owner.clone();
             let what =
                 format!("p{process} begins a batch of {tenure}, and {owner:?} has the lease");
-            self.violate("LE-3", what);
+            self.scene.violate("LE-3", what);
         }
     }
 }

@@ -1,17 +1,13 @@
 //! The world of a history: what is to happen next, what is true, and what goes wrong.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use shardwright_core::{Incarnation, Instant, ShardId, WorkerId};
-use shardwright_sim::{
-    Broken, Clock, Dice, EPOCH_MS, Fault, Ledger, Operation, Outside, Plan, Stream, Table, Target,
-    Trace,
-};
+use shardwright_core::{Instant, ShardId, WorkerId};
+use shardwright_sim::{Clock, Dice, Operation, Plan, Queue, Scene, nanos};
 use tokio::sync::watch;
 
 use super::sinks::SinkTruth;
@@ -20,9 +16,6 @@ use super::turn::Turn;
 use super::workers::Command;
 use crate::runtime::ConsumerOrders;
 
-/// More events than this at one moment are a loop without end.
-const EVENTS_AT_ONCE_MAX: u32 = 20_000;
-
 /// A process that has stood still has heard of everything after this.
 const RESUMES_WITHIN_NS: u64 = 2_000_000;
 
@@ -30,28 +23,12 @@ const RESUMES_WITHIN_NS: u64 = 2_000_000;
 const LOOKS_MAX: u32 = 200_000;
 
 pub(super) struct World {
-    pub(super) plan: Plan,
-    pub(super) now: u64,
-    queue: BinaryHeap<Due>,
-    order: u64,
-    at_once: u32,
+    pub(super) scene: Scene,
+    queue: Queue<(Option<usize>, Event)>,
     looks: u32,
-    /// What faults are drawn from, and how long things take.
-    luck: Dice,
-    pub(super) time: Dice,
-    pub(super) is_calm: bool,
-    pub(super) faults: u32,
-    /// Until when table, stream and sinks are away.
-    pub(super) away_until: [u64; 4],
-    pub(super) stream: Stream,
-    pub(super) table: Table,
-    pub(super) ledger: Ledger,
-    pub(super) trace: Trace,
     pub(super) processes: Vec<Process>,
     /// What the coordinator wants of each life, as its consumer hears it.
     pub(super) orders: Vec<watch::Receiver<ConsumerOrders>>,
-    /// Leases that were taken after their owners had been asked for them in vain.
-    pub(super) stolen: Vec<Incarnation>,
     /// What each lane does, by process and `shard/lane`.
     pub(super) turns: BTreeMap<(usize, String), Turn>,
     /// The turn whose last call has just been answered: whatever does not go on with it ends it.
@@ -109,75 +86,24 @@ pub(super) enum Event {
     Do(Todo),
 }
 
-struct Due {
-    at: u64,
-    order: u64,
-    /// Whose it is: it waits while that process stands still, and is lost with it.
-    process: Option<usize>,
-    event: Event,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    /// The soonest is the greatest, which is what the heap gives first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World")
-            .field("now", &self.now)
+            .field("now", &self.scene.now)
             .finish_non_exhaustive()
     }
 }
 
-pub(super) fn nanos(time: Duration) -> u64 {
-    time.as_nanos() as u64
-}
-
 impl World {
     pub(super) fn new(plan: Plan, is_told: bool) -> Self {
-        let settings = &plan.settings;
-        let stream = Stream::new(
-            settings.shards,
-            settings.first_sequence,
-            settings.is_padded,
-            EPOCH_MS,
-        );
+        let operations = plan.operations.clone();
+        let calm_at = nanos(plan.calm_at);
         let mut world = Self {
-            luck: Dice::new(plan.seed, 12),
-            time: Dice::new(plan.seed, 13),
-            stream,
-            plan,
-            now: 0,
-            queue: BinaryHeap::new(),
-            order: 0,
-            at_once: 0,
+            scene: Scene::new(plan, [12, 13], is_told),
+            queue: Queue::default(),
             looks: 0,
-            is_calm: false,
-            faults: 0,
-            away_until: [0; 4],
-            table: Table::default(),
-            ledger: Ledger::default(),
-            trace: Trace::new(is_told),
             processes: Vec::new(),
             orders: Vec::new(),
-            stolen: Vec::new(),
             turns: BTreeMap::new(),
             answered: None,
             sinks: Vec::new(),
@@ -187,71 +113,51 @@ impl World {
             player: None,
             is_over: false,
         };
-        for (at, operation) in world.plan.operations.clone() {
+        for (at, operation) in operations {
             world.at(at * 1_000_000, None, Event::Do(Todo::Operate(operation)));
         }
-        let calm_at = nanos(world.plan.calm_at);
         world.at(calm_at, None, Event::Do(Todo::Calm));
         world
     }
 
     pub(super) fn at(&mut self, at: u64, process: Option<usize>, event: Event) {
-        self.order += 1;
-        self.queue.push(Due {
-            at,
-            order: self.order,
-            process,
-            event,
-        });
+        self.queue.push(at, (process, event));
     }
 
     pub(super) fn after(&mut self, time: Duration, process: Option<usize>, event: Event) {
-        self.at(self.now + nanos(time), process, event);
+        self.at(self.scene.now + nanos(time), process, event);
     }
 
     /// Nothing goes on: time does, to whatever is next. Answers who is to be woken.
     pub(super) fn advance(&mut self) -> Option<Waker> {
         self.looks = 0;
-        while self.trace.violation.is_none() && !self.is_over {
+        while self.scene.trace.violation.is_none() && !self.is_over {
             let Some(due) = self.queue.pop() else {
-                self.violate("LV-1", "nothing can happen any more".to_owned());
+                self.scene
+                    .violate("LV-1", "nothing can happen any more".to_owned());
                 break;
             };
-            if let Event::Wake(signal) = &due.event
+            let (process, event) = &due.event;
+            if let Event::Wake(signal) = event
                 && Arc::strong_count(signal) == 1
             {
                 // Nobody waits for it any more.
                 continue;
             }
-            if let Some(process) = due.process.map(|process| &self.processes[process]) {
+            if let Some(process) = process.map(|process| &self.processes[process]) {
                 if !process.is_alive {
                     continue;
                 }
                 if process.paused_until > due.at {
                     // Much is due when it goes on, in whatever order.
-                    let at = process.paused_until + self.time.below(RESUMES_WITHIN_NS);
-                    self.queue.push(Due { at, ..due });
+                    let at = process.paused_until + self.scene.time.below(RESUMES_WITHIN_NS);
+                    self.queue.give_back(due.put_off(at));
                     continue;
                 }
             }
-            self.at_once = if due.at == self.now {
-                self.at_once + 1
-            } else {
-                0
-            };
-            if self.at_once > EVENTS_AT_ONCE_MAX {
-                self.violate(
-                    "LV-1",
-                    "something goes on for ever at one moment".to_owned(),
-                );
-                break;
-            }
-            self.now = due.at;
-            self.trace.events += 1;
-            self.trace.mix(due.at);
-            self.trace
-                .mix(due.process.map_or(0, |process| process as u64 + 1));
-            match due.event {
+            self.scene
+                .move_on(due.at, *process, || "something".to_owned());
+            match due.event.1 {
                 Event::Wake(signal) => {
                     if let Some(waker) = signal.come() {
                         return Some(waker);
@@ -272,65 +178,12 @@ impl World {
     pub(super) fn look(&mut self, process: usize) -> Instant {
         self.looks += 1;
         if self.looks > LOOKS_MAX {
-            self.violate("LV-1", format!("p{process} goes round in a circle"));
+            self.scene
+                .violate("LV-1", format!("p{process} goes round in a circle"));
             // It would do so for ever.
             panic!("p{process} goes round in a circle");
         }
-        self.processes[process].clock.at(self.now)
-    }
-
-    /// Whether a fault strikes now.
-    pub(super) fn strikes(&mut self, fault: Fault) -> bool {
-        let odds = self.plan.odds.of(fault);
-        if odds == 0 || self.is_calm || !self.luck.strikes(odds) {
-            return false;
-        }
-        self.faults += 1;
-        self.trace.mix(fault as u64);
-        let number = self.faults;
-        self.tell(|| format!("  fault {number}: {fault:?}"));
-        true
-    }
-
-    /// Whether a call is refused at once.
-    pub(super) fn is_refused(&mut self, fault: Fault, target: Target) -> bool {
-        self.is_away(target) || self.strikes(fault)
-    }
-
-    pub(super) fn is_away(&self, target: Target) -> bool {
-        self.now < self.away_until[target as usize]
-    }
-
-    pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
-        self.trace.tell(self.now, line);
-    }
-
-    pub(super) fn violate(&mut self, invariant: &'static str, what: String) {
-        self.trace.violate(self.now, invariant, what);
-    }
-
-    pub(super) fn hold(&mut self, rule: Result<(), Broken>) {
-        if let Err((invariant, what)) = rule {
-            self.violate(invariant, what);
-        }
-    }
-
-    /// How long a message takes over the network.
-    pub(super) fn hop(&mut self) -> Duration {
-        let (least, most) = (Duration::from_micros(200), Duration::from_millis(15));
-        self.time.time(least, most)
-    }
-
-    pub(super) fn outside(&mut self) -> (Outside<'_>, &Table) {
-        let outside = Outside {
-            settings: &self.plan.settings,
-            now: self.now,
-            stream: &mut self.stream,
-            ledger: &mut self.ledger,
-            dice: &mut self.time,
-            trace: &mut self.trace,
-        };
-        (outside, &self.table)
+        self.processes[process].clock.at(self.scene.now)
     }
 
     /// A process is gone: what it asked for is carried out, and nobody hears of it.
@@ -338,7 +191,7 @@ impl World {
         self.processes[process].is_alive = false;
         let lives = std::mem::take(&mut self.processes[process].lives);
         for life in lives.into_values() {
-            self.ledger.lives[life].is_over = true;
+            self.scene.ledger.lives[life].is_over = true;
         }
     }
 }
