@@ -19,6 +19,7 @@ use crate::trace::{Report, Trace};
 
 mod handler;
 mod leases;
+mod lives;
 mod outside;
 mod reads;
 

@@ -9,9 +9,8 @@ use shardwright_core::{
 
 use super::{Event, World};
 use crate::faults::Fault;
-use crate::ledger::{Ledger, Life};
 use crate::pipeline::{HOLD_MAX, batch_bytes, initial, retry_policy};
-use crate::plan::{Settings, Start, Target};
+use crate::plan::{Settings, Target};
 use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
 
 /// As the host has it: so many checkpoints does one span make due.
@@ -48,35 +47,13 @@ impl World {
             let what = format!("{} begins after {}", start.tenure.shard, start.checkpoint);
             return self.scene.hold(Err(("SH-2", what)));
         };
-        let Some(shard) = self.scene.stream.index(&start.tenure.shard) else {
+        let begun = self
+            .scene
+            .begin_life(process, &start.tenure, &start.checkpoint);
+        let Some(life) = begun else {
             return;
         };
-        let rule = Ledger::check_start(&self.scene.stream, &self.scene.table, shard);
-        // A shard that was closed before the instant that was asked for may get its row after its children have theirs, if
-        // the first rows were made by halves: there is nothing to wait for in it.
-        let has_instant = matches!(self.scene.plan.settings.start, Start::At(_));
-        if !has_instant
-            || self
-                .scene
-                .ledger
-                .check_parents(&self.scene.stream, shard)
-                .is_err()
-        {
-            self.scene.hold(rule);
-        }
         let now = self.clock_of(process);
-        let done = self
-            .scene
-            .ledger
-            .up_to(&self.scene.stream, shard, &start.checkpoint);
-        let life = self.scene.ledger.lives.len();
-        self.scene.ledger.lives.push(Life::new(
-            process,
-            start.tenure.clone(),
-            shard,
-            done,
-            start.checkpoint.clone(),
-        ));
         let settings = &self.scene.plan.settings;
         let lanes = (0..settings.lanes).map(|_| Lane {
             state: LaneState::new(settings.steps),

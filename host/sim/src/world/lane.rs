@@ -154,27 +154,10 @@ impl World {
                 }
             }
         }
-        let span = self.scene.plan.settings.span;
-        let rule = self
+        let nodes = self
             .scene
-            .ledger
-            .check_begin(&self.scene.stream, life, &records, span);
-        self.scene.hold(rule);
-        let ledger = &self.scene.ledger;
-        self.scene.trace.tell(self.scene.now, || {
-            let index = |record: &u32| ledger.records[*record as usize].index.to_string();
-            let names: Vec<String> = records.iter().map(index).collect();
-            format!(
-                "p{process} runs {}[{}] in lane {lane}",
-                tenure.shard,
-                names.join(",")
-            )
-        });
+            .begin_run(process, life, &lane.to_string(), &records);
         let (mut turn, mut state) = self.begin_turn(process, life, lane);
-        let nodes: Vec<u32> = records
-            .iter()
-            .map(|record| self.scene.ledger.message(life, *record))
-            .collect();
         let routes = Rc::clone(&self.routes);
         let run = Run::new(&batch, &mut state, &routes);
         let ran = match self.finish_run(&mut turn, run, nodes) {

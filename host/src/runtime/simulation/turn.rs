@@ -94,24 +94,7 @@ impl World {
         }
         let life = life?;
         self.check_tenure(lane.0, life);
-        let span = self.scene.plan.settings.span;
-        let rule = self
-            .scene
-            .ledger
-            .check_begin(&self.scene.stream, life, &records, span);
-        self.scene.hold(rule);
-        let ledger = &self.scene.ledger;
-        self.scene.trace.tell(self.scene.now, || {
-            let index = |record: &u32| ledger.records[*record as usize].index;
-            let places: Vec<usize> = records.iter().map(index).collect();
-            format!("p{} runs {places:?} in {}", lane.0, lane.1)
-        });
-        let nodes = records.iter();
-        Some(
-            nodes
-                .map(|record| self.scene.ledger.message(life, *record))
-                .collect(),
-        )
+        Some(self.scene.begin_run(lane.0, life, &lane.1, &records))
     }
 
     /// HR-1: the steps of one batch are of one generation.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shardwright_core::pipeline::Pipeline;
 use shardwright_core::{Checkpoint, ColumnsWanted, ConsumerStart, StopReason, WorkerId};
-use shardwright_sim::{Clock, Dice, Ledger, Life, Operation, Start, pipeline as pipeline_of};
+use shardwright_sim::{Clock, Dice, Operation, pipeline as pipeline_of};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -361,39 +361,16 @@ impl World {
             let what = format!("{id} begins after {}, its row is {row:?}", start.checkpoint);
             self.scene.violate("CP-2", what);
         }
-        let Some(shard) = self.scene.stream.index(id) else {
-            return;
-        };
-        let rule = Ledger::check_start(&self.scene.stream, &self.scene.table, shard);
-        // A shard that was closed before the instant that was asked for may get its row after its children have theirs, if
-        // the first rows were made by halves: there is nothing to wait for in it.
-        let has_instant = matches!(self.scene.plan.settings.start, Start::At(_));
-        if !has_instant
-            || self
-                .scene
-                .ledger
-                .check_parents(&self.scene.stream, shard)
-                .is_err()
-        {
-            self.scene.hold(rule);
-        }
         if start.checkpoint == Checkpoint::ShardEnd {
             self.scene
                 .violate("SH-2", format!("{id} begins after its end"));
         }
-        let done = self
+        let begun = self
             .scene
-            .ledger
-            .up_to(&self.scene.stream, shard, &start.checkpoint);
-        let number = self.scene.ledger.lives.len();
-        let tenure = start.tenure.clone();
-        self.scene.ledger.lives.push(Life::new(
-            process,
-            tenure,
-            shard,
-            done,
-            start.checkpoint.clone(),
-        ));
+            .begin_life(process, &start.tenure, &start.checkpoint);
+        let Some(number) = begun else {
+            return;
+        };
         self.orders.push(orders);
         self.processes[process].lives.insert(id.clone(), number);
     }
