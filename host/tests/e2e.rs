@@ -18,6 +18,7 @@ mod e2e {
     mod lineages;
     mod load;
     mod machine;
+    mod many_pipelines;
     mod neighbours;
     mod output;
     mod real_text;

@@ -52,6 +52,11 @@ impl<T> Field<T> {
         self.at.as_ref().map(|at| &at.value)
     }
 
+    /// Whether it is in the file, right or wrong.
+    pub(super) fn is_written(&self) -> bool {
+        self.written
+    }
+
     /// The value if one may be absent: none only if what is written is wrong.
     #[expect(
         clippy::option_option,

@@ -175,16 +175,33 @@ fn flow(flow: &raw::Flow, reader: &mut Reader<'_>) -> Option<Flow> {
         bytes.map(|at| (at.value.0, &at.site)),
         "a batch of that many bytes could never be filled",
     );
-    at_most(
-        records.map(|at| (at.value.0, &at.site)),
-        flow.span.get().map(|at| (at.value.0, &at.site)),
-        "the span holds everything that is in flight",
-    );
+    let span = flow.span.get().map(|at| (at.value.0, &at.site));
+    // What nobody has written gives way to a small span.
+    let is_chosen = in_flight.is_some_and(|raw| raw.records.is_written());
+    if is_chosen {
+        at_most(
+            records.map(|at| (at.value.0, &at.site)),
+            span,
+            "the span holds everything that is in flight",
+        );
+    } else {
+        at_most(
+            batch_records.map(|at| (at.value.0, &at.site)),
+            span,
+            "the span holds every batch that is in flight",
+        );
+    }
+    let span = span?.0;
+    let records = records?.value.0;
     Some(Flow {
         lanes: u16::try_from(flow.lanes.value()?.0).ok()?,
-        in_flight_records: records?.value.0,
+        in_flight_records: if is_chosen {
+            records
+        } else {
+            records.min(span)
+        },
         in_flight_bytes: bytes?.value.0,
-        span: flow.span.value()?.0,
+        span,
         batch: Batch {
             records: u32::try_from(batch_records?.value.0).ok()?,
             bytes: batch_bytes?.value.0,
