@@ -1,11 +1,15 @@
 //! What crossing the sandbox costs: words of 100-byte messages, counted in batches of 1,000.
 //!
 //! The variants take turns, and the fastest round of each counts: on a machine that does other things too, that is the
-//! only figure that can be set beside another. Run it with `cargo bench --bench contract`.
+//! only figure that can be set beside another. Run it with `cargo bench --bench contract`; with `-- --write` the table goes into
+//! `docs/performance.md`.
 
 #[path = "contract/bindings.rs"]
 mod bindings;
+#[path = "end_to_end/page.rs"]
+mod page;
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -16,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bindings::contract::exports::shardwright::plugin::{batch_handler, message_handler};
 use bindings::rows::exports::bench::rows::rows;
+use page::Page;
 use wasmtime::component::{Component, Instance, Linker, ResourceTable};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -302,17 +307,18 @@ fn main() -> anyhow::Result<()> {
     }
     let per_message = |time: Duration| time.as_nanos() as f64 / MESSAGES as f64;
     let (native, columns) = (per_message(fastest[0]), per_message(fastest[1]));
-    println!(
-        "{:<32}{:>12}{:>12}{:>12}",
-        "", "ns/message", "of native", "of columns"
-    );
+    let mut table =
+        "| word count, 1,000 messages of 100 bytes | ns a message | of native | of columns |\n\
+                     |---|---|---|---|\n"
+            .to_owned();
     for ((name, _), fastest) in variants.iter().zip(&fastest) {
         let took = per_message(*fastest);
-        println!(
-            "{name:<32}{took:>12.0}{:>12.2}{:>12.2}",
-            took / native,
-            took / columns
-        );
+        let (of_native, of_columns) = (took / native, took / columns);
+        writeln!(
+            table,
+            "| {name} | {took:.0} | {of_native:.2} | {of_columns:.2} |"
+        )?;
     }
-    Ok(())
+    let is_written = std::env::args().any(|arg| arg == "--write");
+    Page::of(is_written).put("contract", &format!("{table}\n"))
 }

@@ -24,7 +24,6 @@ mod tables;
 use clap::{Parser, ValueEnum};
 
 use floor::Floor;
-use page::Page;
 use servers::Servers;
 
 #[derive(Debug, Parser)]
@@ -94,16 +93,6 @@ enum Table {
     Shards,
     /// Batches of 50 to 5,000.
     Batches,
-}
-
-impl Args {
-    fn page(&self) -> Page {
-        if self.write {
-            Page::Written
-        } else {
-            Page::Printed
-        }
-    }
 }
 
 fn main() -> anyhow::Result<()> {

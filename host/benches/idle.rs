@@ -1,6 +1,7 @@
 //! What instances cost that do nothing: how long each takes to start, and what it keeps in memory.
 //!
-//! `cargo bench --bench idle`. It prints a table; the JavaScript guest is built by `tests/guests/build.sh`.
+//! `cargo bench --bench idle` prints a table, with `-- --write` into `docs/performance.md` too. The JavaScript guest is built by
+//! `tests/guests/build.sh`.
 
 #![expect(
     clippy::print_stdout,
@@ -8,11 +9,15 @@
     reason = "a bench prints, and ends at whatever goes wrong"
 )]
 
+#[path = "end_to_end/page.rs"]
+mod page;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use page::Page;
 use shardwright::adapters::{CacheDir, WasmtimeRuntime, WasmtimeSettings};
 use shardwright::ports::{PluginInstance, PluginLimits, PluginRuntime, PluginSpec};
 use shardwright_core::Messages;
@@ -37,10 +42,10 @@ fn main() {
         .build()
         .unwrap();
     let cache = tempfile::tempdir().unwrap();
-    println!(
-        "| guest | instances | compile | start each | resident each, idle | after one message |"
-    );
-    println!("|---|---|---|---|---|---|");
+    let mut table =
+        "| guest | instances | compile | start each | resident each, idle | after one message |\n\
+         |---|---|---|---|---|---|\n"
+            .to_owned();
     for ((name, count), file) in GUESTS.into_iter().zip(files) {
         let runtime = WasmtimeRuntime::new(&WasmtimeSettings {
             cache: CacheDir::At(cache.path().join("compiled")),
@@ -48,11 +53,15 @@ fn main() {
         })
         .unwrap();
         let component = Bytes::from(std::fs::read(file).unwrap());
-        threads.block_on(row(&runtime, name, count, component));
+        table += &threads.block_on(row(&runtime, name, count, component));
     }
+    let is_written = std::env::args().any(|arg| arg == "--write");
+    Page::of(is_written)
+        .put("idle", &format!("{table}\n"))
+        .unwrap();
 }
 
-async fn row(runtime: &WasmtimeRuntime, name: &str, count: usize, component: Bytes) {
+async fn row(runtime: &WasmtimeRuntime, name: &str, count: usize, component: Bytes) -> String {
     let began = Instant::now();
     let spec = PluginSpec {
         label: "idle/1".into(),
@@ -81,7 +90,7 @@ async fn row(runtime: &WasmtimeRuntime, name: &str, count: usize, component: Byt
         instance.handle(&message).await.unwrap().unwrap();
     }
     let used = (resident_kib() - before) / count as u64;
-    println!("| {name} | {count} | {compiled:.1?} | {each:.1?} | {idle} KiB | {used} KiB |");
+    format!("| {name} | {count} | {compiled:.1?} | {each:.1?} | {idle} KiB | {used} KiB |\n")
 }
 
 fn message() -> Messages {

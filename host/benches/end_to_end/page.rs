@@ -14,6 +14,15 @@ pub(crate) enum Page {
 }
 
 impl Page {
+    /// `--write` has it written.
+    pub(crate) fn of(is_written: bool) -> Self {
+        if is_written {
+            Self::Written
+        } else {
+            Self::Printed
+        }
+    }
+
     /// Puts a table, Markdown, under its name. The document has a place for it, between two comments.
     pub(crate) fn put(self, name: &str, table: &str) -> anyhow::Result<()> {
         println!("{table}");

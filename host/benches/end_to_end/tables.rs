@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Args;
 use super::consumer::{Consumer, Consumers, JSON_FILTER, MIRROR, NO_OP, WORD_COUNT};
+use super::page::Page;
 use super::process::Cost;
 use super::servers::Servers;
 use super::streams::{Stream, Streams};
@@ -96,7 +97,7 @@ impl<'a> Bench<'a> {
         let pairs = self.measure(pairs.collect())?;
         let title = "Handlers: containers of 40 user records, 4 shards";
         let table = self.table(title, &pairs, |_| 0)?;
-        self.args.page().put("handlers", &table)
+        Page::of(self.args.write).put("handlers", &table)
     }
 
     pub(crate) fn shards(&self) -> anyhow::Result<()> {
@@ -117,7 +118,7 @@ impl<'a> Bench<'a> {
             count(self.args.records),
             further[5] / further[1]
         )?;
-        self.args.page().put("shards", &table)
+        Page::of(self.args.write).put("shards", &table)
     }
 
     pub(crate) fn batches(&self) -> anyhow::Result<()> {
@@ -128,7 +129,7 @@ impl<'a> Bench<'a> {
         let pairs = self.measure(pairs.collect())?;
         let title = "Batch sizes: containers of 40 user records, 4 shards";
         let table = self.table(title, &pairs, |_| 0)?;
-        self.args.page().put("batches", &table)
+        Page::of(self.args.write).put("batches", &table)
     }
 
     pub(crate) fn plain(&self) -> anyhow::Result<()> {
@@ -161,7 +162,7 @@ impl<'a> Bench<'a> {
             )?;
         }
         self.say_what_was_run(&mut table)?;
-        self.args.page().put("plain", &table)
+        Page::of(self.args.write).put("plain", &table)
     }
 
     /// Every consumer on both streams of its pair, in turns.
