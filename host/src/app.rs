@@ -16,8 +16,9 @@ use tokio::runtime::Runtime;
 
 use crate::adapters::{AwsClients, AwsTarget};
 use crate::data_dir::DataDir;
-use crate::limits::{DRAIN_LIMIT, IO_THREADS};
+use crate::limits::{DRAIN_LIMIT, GUEST_NICE, IO_THREADS};
 use crate::ports::{Description, PluginLimits, PluginSpec, Sink};
+use crate::priority;
 use crate::runtime::RunningPipeline;
 
 use build::Builder;
@@ -67,6 +68,8 @@ impl App {
             .thread_name("shardwright-guest")
             // A poll may last for a tick of the engine here. tokio looks at timers after 61 polls, and at what other
             // threads have woken after as many or more: a second or two, beside guests that spin.
+            // A guest that spins is not to delay what reads, renews leases and delivers.
+            .on_thread_start(|| priority::lower(GUEST_NICE))
             .event_interval(1)
             .global_queue_interval(1)
             .enable_all()

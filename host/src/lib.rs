@@ -11,5 +11,6 @@ pub mod config;
 pub mod data_dir;
 mod limits;
 pub mod ports;
+mod priority;
 pub mod runtime;
 mod telemetry;

@@ -85,6 +85,13 @@ pub(crate) const DEFAULT_PLUGIN_INSTANCES: u32 = 1_000;
 /// decoding from holding up a renewal.
 pub(crate) const IO_THREADS: usize = 2;
 
+/// How much the threads that run guests yield to those that do I/O: with it these get some three times as much of a core
+/// that both want, so that a core full of guests still reads, renews and delivers.
+pub(crate) const GUEST_NICE: i32 = 5;
+
+/// How much the compiler yields to everything else: data keeps flowing while a plugin is reloaded.
+pub(crate) const COMPILER_NICE: i32 = 10;
+
 /// How long a stop may take: to finish what was begun, write the last checkpoints and release the leases. Orchestrators
 /// kill after 30 seconds by default, so this stays below.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);

@@ -11,10 +11,9 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache::Cache;
+use crate::limits::COMPILER_NICE;
 use crate::ports::PrepareError;
-
-/// How much the compiler yields to everything else: data keeps flowing while a plugin is reloaded.
-const NICE: i32 = 10;
+use crate::priority;
 
 /// The first bytes of a component; a core module has another version.
 const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -102,7 +101,7 @@ fn compile(
 ) -> Result<Component, String> {
     let threads = rayon::ThreadPoolBuilder::new()
         .thread_name(|n| format!("plugin-compiler-{n}"))
-        .start_handler(|_| lower_priority())
+        .start_handler(|_| priority::lower(COMPILER_NICE))
         .build()
         .map_err(|error| error.to_string())?;
     let component = threads
@@ -126,14 +125,6 @@ fn compile(
         }
     }
     Ok(component)
-}
-
-/// On Linux the priority is the thread's; elsewhere it would be the process's, and is left alone.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the compiler runs at normal priority");
-    }
 }
 
 fn first_bytes(bytes: &[u8]) -> String {
