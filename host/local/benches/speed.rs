@@ -1,4 +1,4 @@
-//! How fast records go in and out, side by side with other endpoints: `cargo bench -p shardwright-local -- --beside COMMAND`,
+//! How fast records go in and out, side by side with other endpoints: `cargo bench -p shardwright-local --bench speed -- --beside COMMAND`,
 //! as often as needed.
 //!
 //! Rounds of all of them alternate, so that they see the same machine. Clients are plain sockets that send bodies made
