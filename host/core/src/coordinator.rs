@@ -13,6 +13,7 @@ use crate::time::Instant;
 
 mod audit;
 mod balance;
+mod beginning;
 mod chore;
 mod event;
 mod handover;
@@ -80,6 +81,8 @@ pub struct Coordinator {
     rows: Rows,
     /// The newest listing of all shards, for the ends of shards that need one.
     shards: Option<Vec<Shard>>,
+    /// When it was asked for.
+    shards_asked: Instant,
     taking: BTreeMap<ShardId, Taking>,
     held: BTreeMap<ShardId, Holding>,
     creating: BTreeMap<ShardId, Creating>,
@@ -121,6 +124,7 @@ impl Coordinator {
             listing: Chore::default(),
             sync: Chore::default(),
             shards: None,
+            shards_asked: Instant::default(),
             taking: BTreeMap::new(),
             held: BTreeMap::new(),
             creating: BTreeMap::new(),

@@ -63,18 +63,6 @@ impl Ledger {
         self.check_span(life, span)
     }
 
-    /// SH-1, as a consumer starts: its parents are at their end, or have no lease.
-    pub fn check_start(stream: &Stream, table: &Table, shard: usize) -> Result<(), Broken> {
-        let shard = stream.shard(shard);
-        match shard.parents.iter().find(|parent| !table.is_done(parent)) {
-            Some(parent) => broken(
-                "SH-1",
-                format!("{} starts before {parent} is at SHARD_END", shard.id),
-            ),
-            None => Ok(()),
-        }
-    }
-
     /// SH-1: nothing of a child runs before all of its parents are done.
     pub fn check_parents(&mut self, stream: &Stream, shard: usize) -> Result<(), Broken> {
         let shard = stream.shard(shard);
@@ -101,6 +89,11 @@ impl Ledger {
             return None;
         }
         self.first_unsettled(shard)
+    }
+
+    /// Whether anybody has begun to read a shard.
+    pub fn was_begun(&self, shard: usize) -> bool {
+        self.shards.get(shard).is_some_and(|shard| shard.was_begun)
     }
 
     /// OR-1: first attempts at records of one key are made in their order.

@@ -250,6 +250,8 @@ pub enum Happening {
         /// How far it was read.
         checkpoint: Checkpoint,
     },
+    /// The row of a closed shard came after what follows the shard had begun with what came next. It goes, and is not read.
+    CameTooLate(ShardId),
     /// A shard was read to its end.
     Ended(Tenure),
     /// A finished shard's row was deleted.

@@ -20,6 +20,8 @@ pub(super) enum Leaving {
     HandOver(WorkerId),
     /// The shard is gone, and so will be its row.
     Gone,
+    /// The row was made after what follows the shard had begun.
+    TooLate,
 }
 
 impl Coordinator {
@@ -71,9 +73,9 @@ impl Coordinator {
         let to = match holding.and_then(|holding| holding.leaving.as_ref()) {
             None => return,
             // Its row is deleted instead, unless there is no time for that.
-            Some(Leaving::Gone) if self.phase == Phase::Running => return,
+            Some(Leaving::Gone | Leaving::TooLate) if self.phase == Phase::Running => return,
             Some(Leaving::HandOver(to)) => Some(to.clone()),
-            Some(Leaving::Gone | Leaving::Drain | Leaving::ByItself) => None,
+            Some(Leaving::Gone | Leaving::TooLate | Leaving::Drain | Leaving::ByItself) => None,
         };
         self.keep(now, shard, KeeperEvent::Release { to }, effects);
     }

@@ -11,17 +11,19 @@ use crate::shard::{ChildShard, ShardId};
 use crate::time::Instant;
 
 use super::handover::Leaving;
-use super::{
-    ConsumerStart, Coordinator, CoordinatorEffect, Happening, LeaseState, Phase, StopReason,
-};
+use super::{Coordinator, CoordinatorEffect, Happening, LeaseState, Phase, StopReason};
 
 /// One lease, from the take until nothing of it is left: no write out, no consumer.
 #[derive(Clone, Debug)]
 pub(super) struct Holding {
-    keeper: LeaseKeeper,
+    pub(super) keeper: LeaseKeeper,
     /// The row before it was taken.
     pub(super) seen: Lease,
-    consumer: Consumer,
+    /// No owner before noted when `LATEST` was.
+    pub(super) is_first: bool,
+    pub(super) consumer: Consumer,
+    /// Since when it is held.
+    pub(super) since: Instant,
     /// The consumer said that the shard has ended.
     pub(super) end: Option<ShardEnd>,
     /// Why the consumer was told to stop.
@@ -36,8 +38,8 @@ pub(super) struct Holding {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Consumer {
-    /// Not started: parents are unfinished.
+pub(super) enum Consumer {
+    /// Not started: parents are unfinished, or are being looked for.
     Waiting,
     Running,
     Stopped,
@@ -55,11 +57,13 @@ pub(super) struct ShardEnd {
 }
 
 impl Holding {
-    pub(super) fn new(keeper: LeaseKeeper, seen: Lease) -> Self {
+    pub(super) fn new(now: Instant, keeper: LeaseKeeper, seen: Lease) -> Self {
         Self {
             keeper,
+            is_first: seen.latest_ms.is_none(),
             seen,
             consumer: Consumer::Waiting,
+            since: now,
             end: None,
             stop: None,
             leaving: None,
@@ -142,85 +146,6 @@ impl StopReason {
 }
 
 impl Coordinator {
-    /// Starts the consumer of a held shard if its parents are done (SH-1).
-    pub(super) fn start_consumer(
-        &mut self,
-        now: Instant,
-        shard: &ShardId,
-        is_new: bool,
-        effects: &mut Vec<CoordinatorEffect>,
-    ) {
-        let Some(holding) = self.held.get_mut(shard) else {
-            return;
-        };
-        let is_wanted = self.phase == Phase::Running
-            && !holding.is_over
-            && !holding.is_completed()
-            && holding.leaving.is_none();
-        if !is_wanted || holding.consumer != Consumer::Waiting {
-            return;
-        }
-        let is_unfinished = |parent: &ShardId| {
-            self.rows.is_unfinished(parent) || self.creating.contains_key(parent)
-        };
-        let unfinished = holding.seen.parents.iter().filter(|id| is_unfinished(id));
-        let mut parents: Vec<ShardId> = unfinished.cloned().collect();
-        if mutant!(ParentsIgnored) {
-            parents.clear();
-        }
-        if mutant!(OneParentOnly) && parents.len() < holding.seen.parents.len() {
-            parents.clear();
-        }
-        let is_doubtful = |parent: &ShardId| {
-            !self.rows.contains(parent) && !self.rows.is_surely_absent(parent, shard)
-        };
-        if parents.is_empty() && holding.seen.parents.iter().any(is_doubtful) {
-            self.listing.hurry(now);
-        } else if parents.is_empty() {
-            holding.consumer = Consumer::Running;
-            let mut known = holding.seen.parents.iter();
-            if holding.seen.checkpoint == Checkpoint::Latest
-                && known.any(|parent| self.rows.contains(parent))
-                && !mutant!(FollowedFromLatest)
-            {
-                // Whoever made the row had not seen that of the parent, after which everything is due.
-                holding.keeper.begin_at(Checkpoint::TrimHorizon);
-                holding.seen.checkpoint = Checkpoint::TrimHorizon;
-            }
-            effects.push(CoordinatorEffect::StartConsumer(ConsumerStart {
-                tenure: holding.tenure(),
-                checkpoint: holding.seen.checkpoint.clone(),
-                latest_ms: holding.seen.latest_ms,
-                parents: holding.seen.parents.clone(),
-                hash_range: holding.seen.hash_range,
-                previous_owner: match &holding.seen {
-                    seen if seen.is_handed_over() => None,
-                    seen => seen.actual_owner().cloned(),
-                },
-                dispatch_until: holding.keeper.dispatch_until(),
-            }));
-        } else if is_new {
-            effects.push(CoordinatorEffect::Happened(Happening::WaitingForParents {
-                shard: shard.clone(),
-                parents,
-            }));
-        }
-    }
-
-    /// Starts whatever need not wait any longer.
-    pub(super) fn start_consumers(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
-        let waiting = |holding: &Holding| holding.consumer == Consumer::Waiting;
-        let shards: Vec<ShardId> = self
-            .held
-            .iter()
-            .filter(|(_, holding)| waiting(holding))
-            .map(|(shard, _)| shard.clone())
-            .collect();
-        for shard in shards {
-            self.start_consumer(now, &shard, false, effects);
-        }
-    }
-
     pub(super) fn checkpoint(
         &mut self,
         now: Instant,

@@ -95,6 +95,9 @@ impl Coordinator {
         match needed {
             Ok(needed) => {
                 let asked = self.sync.answered(now, None);
+                if which == ShardListing::All {
+                    self.shards_asked = asked;
+                }
                 let is_all_there = which == ShardListing::All && needed.is_empty();
                 self.has_synced |= is_all_there;
                 self.missing = (!is_all_there).then_some(Missing {
@@ -112,6 +115,7 @@ impl Coordinator {
                 effects.push(CoordinatorEffect::Happened(Happening::SyncRefused(why)));
             }
         }
+        self.start_consumers(now, effects);
         self.settle_ends(now, effects);
     }
 
@@ -405,7 +409,7 @@ impl Coordinator {
                 parents.any(|parent| self.rows.contains(parent))
             });
             let is_old = since + kept_for <= now || mutant!(FinishedRowsDeletedAtOnce);
-            // Nobody makes the row of a shard anew that is not there.
+            // Nobody makes the row of a shard anew that is not there; one that came too late may be asked for once more.
             if holding.leaving == Some(Leaving::Gone) || (is_old && !has_parents) {
                 deletable.push(shard.clone());
             }
@@ -433,7 +437,7 @@ impl Coordinator {
             return false;
         }
         match holding.leaving {
-            Some(Leaving::Gone) => return self.creating.is_empty(),
+            Some(Leaving::Gone | Leaving::TooLate) => return self.creating.is_empty(),
             None if holding.is_completed() => {}
             _ => return false,
         }

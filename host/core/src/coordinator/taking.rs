@@ -249,7 +249,8 @@ impl Coordinator {
             first_sent,
             self.settings.timing,
         );
-        self.held.insert(shard.clone(), Holding::new(keeper, seen));
+        self.held
+            .insert(shard.clone(), Holding::new(now, keeper, seen));
         if self.phase == Phase::Draining {
             self.drain_holdings(now, effects);
         } else {

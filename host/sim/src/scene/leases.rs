@@ -111,12 +111,40 @@ impl Scene {
             let index = self.stream.index(shard);
             let is_gone = index.is_some_and(|index| self.stream.is_gone(index));
             self.tell(|| format!("  row {shard} is deleted"));
-            if !is_finished && !is_gone {
+            if let Some(index) = index.filter(|index| self.is_too_late(*index)) {
+                // It counts as never made: who comes after may still begin with what comes next.
+                self.ledger.shard(index).was_leased = false;
+            } else if !is_finished && !is_gone {
                 let what = format!("the row of {shard} is deleted before its end");
                 self.violate("DL-1", what);
             }
         }
         self.table.delete(shard);
         self.ledger.writers.retain(|(of, _), _| of != shard);
+    }
+
+    /// Whether a row came too late: it is at `LATEST`, nobody has begun with it, and something after its shard was taken
+    /// without it, or is further on. Nobody need wait for it, and it may go.
+    pub(super) fn is_too_late(&self, index: usize) -> bool {
+        let row = self.table.row(&self.stream.shard(index).id);
+        row.is_some_and(|row| row.checkpoint == Checkpoint::Latest)
+            && !self.ledger.was_begun(index)
+            && self.goes_on_after(index)
+    }
+
+    fn goes_on_after(&self, index: usize) -> bool {
+        let id = &self.stream.shard(index).id;
+        let mut children = self
+            .stream
+            .shards()
+            .filter(|shard| shard.parents.contains(id));
+        children.any(|child| {
+            let row = self.table.row(&child.id);
+            row.is_some_and(|row| row.latest_ms.is_some())
+                || self
+                    .stream
+                    .index(&child.id)
+                    .is_some_and(|child| self.ledger.was_begun(child) || self.goes_on_after(child))
+        })
     }
 }

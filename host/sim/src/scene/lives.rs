@@ -1,9 +1,10 @@
 //! A consumer's life, and the runs in it, where a checker watches how they begin.
 
-use shardwright_core::{Checkpoint, Tenure};
+use shardwright_core::{Checkpoint, Shard, ShardId, Tenure};
 
 use super::Scene;
-use crate::ledger::{Ledger, Life};
+use crate::checks::Broken;
+use crate::ledger::Life;
 use crate::plan::Start;
 
 impl Scene {
@@ -16,17 +17,33 @@ impl Scene {
         checkpoint: &Checkpoint,
     ) -> Option<usize> {
         let shard = self.stream.index(&tenure.shard)?;
-        let rule = Ledger::check_start(&self.stream, &self.table, shard);
-        // A shard that was closed before the instant that was asked for may get its row after its children have theirs, if
-        // the first rows were made by halves: there is nothing to wait for in it.
-        let has_instant = matches!(self.plan.settings.start, Start::At(_));
-        if !has_instant || self.ledger.check_parents(&self.stream, shard).is_err() {
-            self.hold(rule);
-        }
+        let rule = self.check_start(shard);
+        self.hold(rule);
         let done = self.ledger.up_to(&self.stream, shard, checkpoint);
         let life = Life::new(process, tenure.clone(), shard, done, checkpoint.clone());
         self.ledger.lives.push(life);
         Some(self.ledger.lives.len() - 1)
+    }
+
+    /// SH-1, as a consumer starts: its parents are at their end, or have no lease, or one that is for nothing.
+    fn check_start(&mut self, shard: usize) -> Result<(), Broken> {
+        let Shard { id, parents, .. } = self.stream.shard(shard);
+        let is_waited_for = |parent: &&ShardId| {
+            let index = self.stream.index(parent);
+            let is_too_late = index.is_some_and(|index| self.is_too_late(index));
+            !self.table.is_done(parent) && !is_too_late
+        };
+        let Some(parent) = parents.iter().find(is_waited_for) else {
+            return Ok(());
+        };
+        let what = format!("{id} starts before {parent} is at SHARD_END");
+        // A shard that was closed before the instant that was asked for may get its row after its children have theirs, if
+        // the first rows were made by halves: there is nothing to wait for in it.
+        let has_instant = matches!(self.plan.settings.start, Start::At(_));
+        if has_instant && self.ledger.check_parents(&self.stream, shard).is_ok() {
+            return Ok(());
+        }
+        Err(("SH-1", what))
     }
 
     /// A batch of these user records begins to run, in a lane of a process. Answers their nodes in the ledger.

@@ -64,6 +64,10 @@ pub(super) fn happened(happening: &Happening) {
             %checkpoint,
             "the stream has forgotten the shard before it was read to its end; what was left in it is lost"
         ),
+        Happening::CameTooLate(shard) => info!(
+            %shard,
+            "the row of a closed shard was made after its descendants had begun at the latest; it is deleted, unread"
+        ),
         Happening::Ended(tenure) => info!(shard = %tenure.shard, "shard read to its end"),
         Happening::Deleted(shard) => info!(%shard, "row of a finished shard deleted"),
         Happening::Refused { tenure, why } => {
