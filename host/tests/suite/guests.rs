@@ -5,3 +5,4 @@ mod handlers;
 mod hostile;
 mod languages;
 mod lifecycle;
+mod modules;

@@ -1,8 +1,9 @@
 //! Guests built from source, a runtime to run them, and messages to give them.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -41,11 +42,9 @@ pub(super) fn guest(name: &str) -> Bytes {
     bytes
 }
 
-fn build_worlds(name: &str) -> PathBuf {
-    let manifest = tests().join("suite/guests/worlds/Cargo.toml");
-    let target = scratch().join("worlds");
+/// Cargo without what the tests are built with, which is not for another target.
+fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    // What the tests are built with is not for another target.
     for name in [
         "RUSTFLAGS",
         "CARGO_ENCODED_RUSTFLAGS",
@@ -54,7 +53,13 @@ fn build_worlds(name: &str) -> PathBuf {
     ] {
         cargo.env_remove(name);
     }
-    let status = cargo
+    cargo
+}
+
+fn build_worlds(name: &str) -> PathBuf {
+    let manifest = tests().join("suite/guests/worlds/Cargo.toml");
+    let target = scratch().join("worlds");
+    let status = cargo()
         .args([
             "build",
             "--profile",
@@ -72,6 +77,33 @@ fn build_worlds(name: &str) -> PathBuf {
     assert!(status.success(), "{} does not build", manifest.display());
     let file = format!("{}.wasm", name.replace('-', "_"));
     target.join("wasm32-wasip2/guest/examples").join(file)
+}
+
+/// A component from text: a component's own, or that of a core module which is to be one of this world.
+pub(super) fn handmade(text: &str, world: Option<&str>) -> Bytes {
+    let manifest = tests().join("suite/guests/handmade/Cargo.toml");
+    let mut making = cargo();
+    making
+        .args(["run", "--locked", "--quiet", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(scratch().join("handmade"))
+        .arg("--");
+    if let Some(world) = world {
+        making.arg(tests().join("../../wit")).arg(world);
+    }
+    let mut making = making
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = making.stdin.take().unwrap();
+    let made = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(text.as_bytes()).unwrap());
+        making.wait_with_output().unwrap()
+    });
+    assert!(made.status.success(), "{} fails", manifest.display());
+    made.stdout.into()
 }
 
 fn build_guest(name: &str) -> PathBuf {
