@@ -217,3 +217,25 @@ async fn a_hundred_instances_live_side_by_side() {
         assert_eq!(emitted(&answer), [n.to_string()]);
     }
 }
+
+/// What a plugin says of itself goes into logs and tables.
+#[tokio::test]
+async fn a_plugin_says_no_more_of_itself_than_tables_can_bear() {
+    let boasts = [
+        ("name", "a name of 1000 bytes, and may use 128"),
+        ("version", "a version of 1000 bytes, and may use 128"),
+        (
+            "schema",
+            "a config schema of 2097152 bytes, and may use 1048576",
+        ),
+        ("output", "an output's name of 1000 bytes, and may use 128"),
+        ("outputs", "a list of 1000 outputs, and may use 256"),
+        ("bell", "control characters in a name"),
+    ];
+    for (boast, said) in boasts {
+        let config = format!(r#"{{"boast":"{boast}"}}"#);
+        let refused = prepare("message-full", &config, WIDE).await;
+        let error = refused.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(said), "{boast}: {error}");
+    }
+}

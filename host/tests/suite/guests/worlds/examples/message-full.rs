@@ -14,13 +14,23 @@ struct Talker;
 
 impl describe::Guest for Talker {
     fn describe() -> Result<Description, Failure> {
-        Ok(Description {
+        let mut said = Description {
             name: "talker".into(),
             version: "1.2.3".into(),
             config_schema: None,
             outputs: Vec::new(),
             columns: Columns::empty(),
-        })
+        };
+        match &*config::get() {
+            r#"{"boast":"name"}"# => said.name = "x".repeat(1_000),
+            r#"{"boast":"version"}"# => said.version = "1".repeat(1_000),
+            r#"{"boast":"schema"}"# => said.config_schema = Some(" ".repeat(2 << 20)),
+            r#"{"boast":"output"}"# => said.outputs = vec!["x".repeat(1_000)],
+            r#"{"boast":"outputs"}"# => said.outputs = vec![String::new(); 1_000],
+            r#"{"boast":"bell"}"# => said.name = "\u{7}".into(),
+            _ => {}
+        }
+        Ok(said)
     }
 }
 
