@@ -15,6 +15,7 @@ mod audit;
 mod balance;
 mod beginning;
 mod chore;
+mod cleaning;
 mod event;
 mod handover;
 mod holding;
@@ -87,6 +88,8 @@ pub struct Coordinator {
     held: BTreeMap<ShardId, Holding>,
     creating: BTreeMap<ShardId, Creating>,
     deleting: BTreeSet<ShardId>,
+    /// Since when this worker has seen that nobody needs these rows any more.
+    unneeded_since: BTreeMap<ShardId, Instant>,
     announcing: BTreeSet<ShardId>,
     audit_at: Instant,
     audits: u32,
@@ -129,6 +132,7 @@ impl Coordinator {
             held: BTreeMap::new(),
             creating: BTreeMap::new(),
             deleting: BTreeSet::new(),
+            unneeded_since: BTreeMap::new(),
             announcing: BTreeSet::new(),
             audit_at: Instant::default(),
             audits: 0,

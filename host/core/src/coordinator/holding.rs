@@ -31,8 +31,6 @@ pub(super) struct Holding {
     /// Why the lease is to be given up.
     pub(super) leaving: Option<Leaving>,
     is_over: bool,
-    /// Since when nobody needs the row any more.
-    pub(super) unneeded_since: Option<Instant>,
     /// How far the shard was read when the rows were last looked through.
     audited: Option<Checkpoint>,
 }
@@ -68,7 +66,6 @@ impl Holding {
             stop: None,
             leaving: None,
             is_over: false,
-            unneeded_since: None,
             audited: None,
         }
     }

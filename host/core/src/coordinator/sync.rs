@@ -1,6 +1,4 @@
-//! Making the rows that shards need, and deleting those that nobody needs any more.
-
-use std::collections::BTreeSet;
+//! Making the rows that shards need.
 
 use crate::backoff::Backoff;
 use crate::keeper::KeeperEvent;
@@ -9,7 +7,7 @@ use crate::lease_write::Trouble;
 use crate::limits::{
     BLOCKED_SYNC_INTERVAL, LEASE_CALLS_AT_ONCE, LEASE_RETRY_FIRST, LISTING_RETRY_MAX, RELIST_AFTER,
 };
-use crate::position::{Checkpoint, InitialPosition};
+use crate::position::InitialPosition;
 use crate::shard::{Shard, ShardId};
 use crate::shard_sync::{
     AtShardEnd, ShardSyncError, children_in_listing, first_leases, gone_shards,
@@ -377,105 +375,6 @@ impl Coordinator {
         let ends = self.held.values_mut().filter_map(|held| held.end.as_mut());
         for end in ends.filter(|end| !end.is_told) {
             end.blocked = Some(trouble.to_string());
-        }
-    }
-
-    /// Deletes finished rows when all their children have got on, so that nobody will ask for them (SH-1), and their
-    /// parents' rows are gone, so that lineages go from the oldest end. Rows of shards that retention took go once what
-    /// follows them has rows.
-    ///
-    /// They stay for a while after their children have got on: somebody may be about to act on rows that were read before.
-    /// A lineage waits for that once, and not once a generation.
-    pub(super) fn clean_up(&mut self, now: Instant, effects: &mut Vec<CoordinatorEffect>) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let unneeded: BTreeSet<ShardId> = self
-            .rows
-            .leases()
-            .filter(|lease| self.is_unneeded(lease))
-            .map(|lease| lease.shard.clone())
-            .collect();
-        let kept_for = self.settings.timing.finished_row_kept_for();
-        let mut deletable = Vec::new();
-        for (shard, holding) in &mut self.held {
-            if !unneeded.contains(shard) {
-                holding.unneeded_since = None;
-                continue;
-            }
-            let since = *holding.unneeded_since.get_or_insert(now);
-            let has_parents = self.rows.get(shard).is_some_and(|lease| {
-                let mut parents = lease.parents.iter();
-                parents.any(|parent| self.rows.contains(parent))
-            });
-            let is_old = since + kept_for <= now || mutant!(FinishedRowsDeletedAtOnce);
-            // Nobody makes the row of a shard anew that is not there; one that came too late may be asked for once more.
-            if holding.leaving == Some(Leaving::Gone) || (is_old && !has_parents) {
-                deletable.push(shard.clone());
-            }
-        }
-        deletable.truncate(LEASE_CALLS_AT_ONCE.saturating_sub(self.deleting.len()));
-        for shard in deletable {
-            self.deleting.insert(shard.clone());
-            effects.push(CoordinatorEffect::Delete(shard));
-        }
-    }
-
-    fn is_unneeded(&self, lease: &Lease) -> bool {
-        let has_got_on = |child: &ShardId| {
-            let checkpoint = self.rows.get(child).map(|lease| &lease.checkpoint);
-            matches!(
-                checkpoint,
-                Some(Checkpoint::At(_) | Checkpoint::ShardEnd | Checkpoint::Latest)
-            )
-        };
-        let holding = self.held.get(&lease.shard);
-        let Some(holding) = holding.filter(|holding| holding.is_at_rest()) else {
-            return false;
-        };
-        if self.deleting.contains(&lease.shard) {
-            return false;
-        }
-        match holding.leaving {
-            Some(Leaving::Gone | Leaving::TooLate) => return self.creating.is_empty(),
-            None if holding.is_completed() => {}
-            _ => return false,
-        }
-        let listed = self.shards.as_deref().unwrap_or_default();
-        // KCL notes the children only after the end.
-        let children = match &lease.children[..] {
-            [] => children_in_listing(&lease.shard, listed)
-                .into_iter()
-                .map(|child| child.id)
-                .collect(),
-            known => known.to_vec(),
-        };
-        // With its children's rows unknown, and the shard itself gone, nothing will ever tell.
-        let are_known = !children.is_empty() || self.unlisted.contains(&lease.shard);
-        are_known && children.iter().all(has_got_on)
-    }
-
-    pub(super) fn deleted(
-        &mut self,
-        now: Instant,
-        shard: &ShardId,
-        outcome: Result<(), Trouble>,
-        effects: &mut Vec<CoordinatorEffect>,
-    ) {
-        self.deleting.remove(shard);
-        match outcome {
-            Ok(()) => {
-                self.rows.forget(shard);
-                self.held.remove(shard);
-                self.start_consumers(now, effects);
-                effects.push(CoordinatorEffect::Happened(Happening::Deleted(
-                    shard.clone(),
-                )));
-            }
-            Err(trouble) => self.in_trouble("deleting a finished lease", trouble, false, effects),
-        }
-        if self.phase == Phase::Draining {
-            self.drain_holdings(now, effects);
         }
     }
 }

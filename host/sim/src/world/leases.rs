@@ -186,7 +186,10 @@ impl World {
         match happening {
             Happening::Taken { tenure, .. } => {
                 known.holds.push(tenure.clone());
-                let (held, most) = (known.holds.len(), known.max_leases);
+                // A row may be gone of which the worker has not heard yet that it is.
+                let is_there = |tenure: &&Tenure| self.scene.table.row(&tenure.shard).is_some();
+                let held = known.holds.iter().filter(is_there).count();
+                let most = known.max_leases;
                 if held > most {
                     let what = format!("p{process} has taken {held} leases, and may have {most}");
                     self.scene.hold(Err(("max_leases", what)));
