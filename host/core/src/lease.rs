@@ -118,6 +118,16 @@ impl Lease {
             && self.incarnation_owner == self.owner
     }
 
+    /// To whom the owner is to pass the lease on once it has drained: the one of our workers that has asked for it, or
+    /// whom KCL 3 has made the owner in a handoff.
+    pub fn passes_to(&self) -> Option<&WorkerId> {
+        if self.checkpoint_owner.is_some() {
+            self.owner.as_ref()
+        } else {
+            self.successor.as_ref()
+        }
+    }
+
     /// Who has asked one of our workers for the lease and does not have it yet.
     pub fn heir(&self) -> Option<&WorkerId> {
         let heir = self.successor.as_ref();

@@ -57,7 +57,7 @@ pub enum LeaseChange {
     },
     /// The owner.
     Release {
-        /// The one of our workers that asked for it; none: from now on nobody.
+        /// Whom it is passed on to; none: from now on it is nobody's.
         to: Option<WorkerId>,
     },
 }
@@ -76,7 +76,7 @@ pub struct FencedWrite {
 pub struct RowAfter {
     /// The new counter.
     pub counter: u64,
-    /// Who asks for the lease to be handed over: an owner learns of it by its own writes.
+    /// To whom the lease is to be [passed on](crate::Lease::passes_to): an owner learns of it by its own writes.
     pub successor: Option<WorkerId>,
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Leaving {
     Drain,
     /// The consumer stopped and nobody had asked it to.
     ByItself,
-    /// Another of our workers has less than its share.
+    /// Another worker is to have it, and waits until the consumer has drained.
     HandOver(WorkerId),
     /// The shard is gone, and so will be its row.
     Gone,
@@ -80,7 +80,7 @@ impl Coordinator {
         self.keep(now, shard, KeeperEvent::Release { to }, effects);
     }
 
-    /// Begins to hand over whatever another of our workers has asked for.
+    /// Begins to hand over whatever another worker is to have.
     pub(super) fn hand_over_what_was_asked_for(
         &mut self,
         now: Instant,
@@ -92,7 +92,7 @@ impl Coordinator {
         }
     }
 
-    /// Begins to hand a lease over if its row names a successor: the consumer drains, which no record is repeated after,
+    /// Begins to hand a lease over if its row says to whom: the consumer drains, which no record is repeated after,
     /// and the lease is renewed until it has.
     pub(super) fn hand_over_if_asked(
         &mut self,
@@ -100,10 +100,8 @@ impl Coordinator {
         shard: &ShardId,
         effects: &mut Vec<CoordinatorEffect>,
     ) {
-        let heir = self
-            .rows
-            .get(shard)
-            .and_then(|lease| lease.successor.clone());
+        let row = self.rows.get(shard);
+        let heir = row.and_then(|lease| lease.passes_to().cloned());
         let (Some(to), Some(holding)) = (heir, self.held.get(shard)) else {
             return;
         };

@@ -197,9 +197,14 @@ fn hash_range(item: &mut Item) -> Result<Option<HashRange>, RowFault> {
         })
 }
 
-/// Who asks for the lease, in what an update left behind.
-pub(super) fn successor(mut item: Item) -> Option<WorkerId> {
-    worker(&mut item, SUCCESSOR)
+/// To whom the lease is to be passed on, as [`Lease::passes_to`] says, in what an update left behind.
+pub(super) fn passes_to(mut item: Item) -> Option<WorkerId> {
+    let to = if item.contains_key(CHECKPOINT_OWNER) {
+        LEASE_OWNER
+    } else {
+        SUCCESSOR
+    };
+    worker(&mut item, to)
 }
 
 fn worker(item: &mut Item, attribute: &'static str) -> Option<WorkerId> {

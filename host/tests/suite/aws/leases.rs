@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use shardwright::adapters::{AwsClients, DynamoLeaseTable};
 use shardwright::ports::{CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError};
 use shardwright_core::{
-    Checkpoint, HashRange, HeldLease, Incarnation, Lease, NewLease, Position, SequenceNumber,
+    Checkpoint, HashRange, HeldLease, Incarnation, Lease, NewLease, Position, RowAfter, SequenceNumber,
     ShardId, WorkerId,
 };
 
@@ -362,17 +362,19 @@ async fn a_handoff_is_kept_alive_and_finished(endpoint: &str) {
     let leases = lease_table(endpoint, "handoff").await;
     let mut held = taken(&leases, "s", "a", 1).await;
     hand_over(endpoint, "handoff", "s", "a", "b").await;
-    held.counter = leases
-        .renew(&held)
-        .await
-        .expect("a still processes")
-        .counter;
-    held.counter = leases
-        .checkpoint(&held, &at("5", 0), &[])
-        .await
-        .expect("and checkpoints")
-        .counter;
-    held.counter = leases.renew(&held).await.expect("and renews").counter;
+    let learnt = |after: RowAfter| {
+        assert_eq!(after.successor, Some(worker("b")), "who waits for it");
+        after.counter
+    };
+    held.counter = learnt(leases.renew(&held).await.expect("a still processes"));
+    let found = row(&leases, "s").await;
+    assert_eq!(
+        (found.owner, found.checkpoint_owner, found.counter),
+        (Some(worker("b")), Some(worker("a")), held.counter)
+    );
+    let checkpoint = leases.checkpoint(&held, &at("5", 0), &[]).await;
+    held.counter = learnt(checkpoint.expect("and checkpoints"));
+    held.counter = learnt(leases.renew(&held).await.expect("and renews"));
     leases.release(&held, None).await.expect("and lets go");
     let found = row(&leases, "s").await;
     assert_eq!(

@@ -79,7 +79,7 @@ impl DynamoLeaseTable {
         match self.send("renew", &held.shard, request).await {
             Ok(successor) => Ok(row_after(renewed, successor)),
             Err(Refusal::Condition(Some(found))) if is_held_by(&found, held, renewed) => {
-                Ok(row_after(renewed, found.successor))
+                Ok(row_after(renewed, found.passes_to().cloned()))
             }
             Err(Refusal::Condition(Some(found))) if is_handed_over_by_me(&found, held) => {
                 self.renew_in_handoff(held).await
@@ -96,11 +96,12 @@ impl DynamoLeaseTable {
             .fenced_update(&held.shard, held.counter)
             .update_expression("SET leaseCounter = :n")
             .condition_expression("leaseCounter = :c AND checkpointOwner = :me")
-            .expression_attribute_values(":me", string(held.owner.as_str()));
+            .expression_attribute_values(":me", string(held.owner.as_str()))
+            .return_values(ReturnValue::AllNew);
         match self.send("renew", &held.shard, request).await {
-            Ok(_) => Ok(row_after(renewed, None)),
+            Ok(successor) => Ok(row_after(renewed, successor)),
             Err(Refusal::Condition(Some(found))) if is_held_by(&found, held, renewed) => {
-                Ok(row_after(renewed, None))
+                Ok(row_after(renewed, found.passes_to().cloned()))
             }
             Err(refusal) => Err(refused(&held.shard, refusal)),
         }
@@ -141,7 +142,7 @@ impl DynamoLeaseTable {
             Err(Refusal::Condition(Some(found)))
                 if is_held_by(&found, held, renewed) && found.checkpoint == *checkpoint =>
             {
-                Ok(row_after(renewed, found.successor))
+                Ok(row_after(renewed, found.passes_to().cloned()))
             }
             Err(refusal) => Err(refused(&held.shard, refusal)),
         }
@@ -206,7 +207,7 @@ impl DynamoLeaseTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Makes the call. Answers the successor that the row names, if the row was asked for.
+    /// Makes the call. Answers to whom the lease is to be passed on, if the row was asked for.
     async fn send(
         &self,
         op: &str,
@@ -215,7 +216,7 @@ impl DynamoLeaseTable {
     ) -> Result<Option<WorkerId>, Refusal> {
         let call = || format!("UpdateItem ({op}) of {shard} in lease table {}", self.table);
         let error = match request.send().await {
-            Ok(answer) => return Ok(answer.attributes.and_then(lease_row::successor)),
+            Ok(answer) => return Ok(answer.attributes.and_then(lease_row::passes_to)),
             Err(error) => error,
         };
         let Some(UpdateItemError::ConditionalCheckFailedException(refusal)) =
