@@ -183,6 +183,7 @@ impl<'a> Run<'a> {
             };
             for lease in leases {
                 self.create(lease);
+                self.assert_no_hole();
             }
         }
         self.leases.get_mut(id).unwrap().checkpoint = Checkpoint::ShardEnd;
@@ -433,5 +434,11 @@ proptest! {
     #[test]
     fn any_history_covers_every_record_once(history in history()) {
         follow(&history);
+    }
+
+    /// KCL: testFor1000DifferentValidReshardHierarchyTree…: no reshard looks like a hole, at whatever step it is.
+    #[test]
+    fn no_reshard_looks_like_a_hole(history in history()) {
+        follow(&History { horizon: 0, resumed_horizon: 0, created: usize::MAX, ..history });
     }
 }

@@ -216,11 +216,13 @@ fn the_end_of_the_shard_is_the_last_checkpoint() {
         children: children.clone(),
     };
     let to = Checkpoint::ShardEnd;
-    assert_eq!(
-        kept.sent(1.0, ended),
-        [LeaseChange::Checkpoint { to, children }]
-    );
-    let effects = kept.tell(1.1, KeeperEvent::Written(Ok(8)));
+    let end = LeaseChange::Checkpoint { to, children };
+    assert_eq!(kept.sent(1.0, ended), [end.clone()]);
+    // KCL's testCallWhenApplicationDoesNotCheckpoint: the shard is not over before its end is durable.
+    let effects = kept.tell(1.05, no_answer());
+    assert!(!effects.contains(&KeeperEffect::Ended), "{effects:?}");
+    assert_eq!(kept.sent(1.2, KeeperEvent::Tick), [end]);
+    let effects = kept.tell(1.3, KeeperEvent::Written(Ok(8)));
     assert_eq!(
         effects,
         [
@@ -229,7 +231,7 @@ fn the_end_of_the_shard_is_the_last_checkpoint() {
         ]
     );
     let more = delta(1, 2);
-    assert_eq!(kept.sent(1.2, more), [], "SHARD_END is the last one");
+    assert_eq!(kept.sent(1.4, more), [], "SHARD_END is the last one");
     // It is kept on like any other lease, until its row is deleted or somebody else is to have it.
     assert_eq!(kept.sent(4.5, KeeperEvent::Tick), [LeaseChange::Renew]);
     kept.tell(4.6, KeeperEvent::Written(Ok(9)));

@@ -91,17 +91,35 @@ fn all(shards: &[usize], checkpoint: &Checkpoint) -> Vec<(usize, Checkpoint)> {
         .collect()
 }
 
+/// KCL: testDetermineNewLeasesToCreateSplitMerge…, ranges covered in part and whole. For each set of leases, what is
+/// missing at LATEST, and at either of the other positions.
 #[test]
 fn a_table_with_leases_gets_what_kcl_gives_it() {
     let at = Checkpoint::from_columns("150", 0).unwrap();
-    let held = leases(&all(&[4, 5, 7], &at));
-    let missing = |initial| created(&missing_leases(&example(), &held, initial).unwrap());
-    assert_eq!(missing(LATEST), all(&[6], &Checkpoint::Latest));
-    assert_eq!(
-        missing(TRIM_HORIZON),
-        all(&[0, 1], &Checkpoint::TrimHorizon)
-    );
-    assert_eq!(missing(AT_200), all(&[0, 1], &Checkpoint::AtTimestamp));
+    let cases: [(&[usize], &[usize], &[usize]); 7] = [
+        (&[3, 4, 5], &[2, 6], &[0, 1, 2]),
+        (&[4, 5, 7], &[6], &[0, 1]),
+        (&[2, 6], &[3, 4, 9, 10], &[3, 4, 5]),
+        (&[4, 9, 10], &[8], &[0, 1, 2, 3]),
+        (&[4, 5, 6, 7], &[], &[]),
+        (&[0, 1, 2, 3, 4, 5, 6, 7], &[], &[]),
+        (&[0, 1, 4, 7, 9, 10], &[], &[]),
+    ];
+    for (known, at_latest, from_before) in cases {
+        let held = leases(&all(known, &at));
+        let missing = |initial| {
+            let leases = missing_leases(&example(), &held, initial).unwrap();
+            let mut leases = created(&leases);
+            leases.sort_by_key(|(index, _)| *index);
+            leases
+        };
+        let expected = all(at_latest, &Checkpoint::Latest);
+        assert_eq!(missing(LATEST), expected, "with {known:?}");
+        let expected = all(from_before, &Checkpoint::TrimHorizon);
+        assert_eq!(missing(TRIM_HORIZON), expected, "with {known:?}");
+        let expected = all(from_before, &Checkpoint::AtTimestamp);
+        assert_eq!(missing(AT_200), expected, "with {known:?}");
+    }
 }
 
 #[test]

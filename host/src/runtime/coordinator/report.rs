@@ -48,7 +48,7 @@ pub(super) fn happened(happening: &Happening) {
             info!(%shard, %owner, "lease asked for, its owner has more than its share");
         }
         Happening::HandingOver { tenure, to } => {
-            info!(shard = %tenure.shard, %to, "another worker asks for the lease; finishing what was begun");
+            info!(shard = %tenure.shard, %to, "another worker is to have the lease; finishing what was begun");
         }
         Happening::Released { tenure, to: None } => {
             info!(shard = %tenure.shard, "lease released");

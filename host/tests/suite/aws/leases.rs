@@ -1,14 +1,16 @@
 //! Every operation of the lease table, won and lost.
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType,
 };
 use futures_util::future::join_all;
 use shardwright::adapters::{AwsClients, DynamoLeaseTable};
 use shardwright::ports::{CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError};
 use shardwright_core::{
-    Checkpoint, HashRange, HeldLease, Incarnation, Lease, NewLease, Position, RowAfter, SequenceNumber,
-    ShardId, WorkerId,
+    Checkpoint, HashRange, HeldLease, Incarnation, Lease, NewLease, Position, RowAfter,
+    SequenceNumber, ShardId, WorkerId,
 };
 
 use super::{lease_table, new_lease, number, raw_tables, string, target};
@@ -190,6 +192,10 @@ async fn one_take_of_a_counter_wins(endpoint: &str) {
             .filter_map(|outcome| outcome.as_ref().ok())
             .collect();
         assert_eq!(winners.len(), 1, "in round {round}");
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_err()) {
+            let lost = matches!(outcome, Err(LeaseWriteError::Lost { .. }));
+            assert!(lost, "{outcome:?}");
+        }
         let found = row(&leases, "s").await;
         assert_eq!(found.owner.as_ref(), Some(&winners[0].owner));
         assert_eq!(found.incarnation, Some(winners[0].incarnation));
@@ -274,21 +280,47 @@ async fn a_write_under_a_lost_counter_changes_nothing(endpoint: &str) {
 
 async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
     let leases = lease_table(endpoint, "checkpoints").await;
-    let mut held = taken(&leases, "s", "a", 1).await;
+    let before = taken(&leases, "s", "java", 1).await;
     raw_tables(endpoint)
         .update_item()
         .table_name("checkpoints")
         .key("leaseKey", string("s"))
         .update_expression(
             "SET pendingCheckpoint = :p, pendingCheckpointSubSequenceNumber = :one, \
-             pendingCheckpointState = :p, throughputKBps = :x, ownerSwitchesSinceCheckpoint = :one",
+             pendingCheckpointState = :state, throughputKBps = :x, ownerSwitchesSinceCheckpoint = :one",
         )
         .expression_attribute_values(":p", string("4711"))
+        .expression_attribute_values(":state", AttributeValue::B(Blob::new(b"of its application")))
         .expression_attribute_values(":x", string("103.25"))
         .expression_attribute_values(":one", number(1))
         .send()
         .await
         .expect("KCL may write this");
+    const PENDING: [&str; 3] = [
+        "pendingCheckpoint",
+        "pendingCheckpointSubSequenceNumber",
+        "pendingCheckpointState",
+    ];
+    // Whoever takes the lease begins at what is committed; what is pending stays for a Java worker after it.
+    let seen = row(&leases, "s").await;
+    assert_eq!(seen.counter, before.counter);
+    let mut held = leases
+        .take(&seen, &worker("a"), Incarnation(2))
+        .await
+        .expect("it is as it was seen");
+    held.counter = leases.renew(&held).await.expect("it is held").counter;
+    leases.release(&held, None).await.expect("it is held");
+    let seen = row(&leases, "s").await;
+    assert_eq!(seen.checkpoint, Checkpoint::TrimHorizon);
+    let raw = raw_row(endpoint, "checkpoints", "s").await;
+    assert!(
+        PENDING.iter().all(|name| raw.contains_key(*name)),
+        "{raw:?}"
+    );
+    let mut held = leases
+        .take(&seen, &worker("a"), Incarnation(3))
+        .await
+        .expect("it is free");
 
     let middle = at(
         "49590338271490256608559692538361571095921575989136588898",
@@ -302,11 +334,7 @@ async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
     let found = row(&leases, "s").await;
     assert_eq!((found.checkpoint, found.owner_switches), (middle, 0));
     let raw = raw_row(endpoint, "checkpoints", "s").await;
-    for gone in [
-        "pendingCheckpoint",
-        "pendingCheckpointSubSequenceNumber",
-        "pendingCheckpointState",
-    ] {
+    for gone in PENDING {
         assert!(!raw.contains_key(gone), "{gone} is left");
     }
     assert_eq!(
@@ -448,6 +476,15 @@ async fn a_deleted_row_is_a_lost_lease(endpoint: &str) {
         [],
         "no write has made it anew"
     );
+    // KCL's assignLease_unAssignedLeaseGetsDeleted: nor when nobody owned it.
+    leases.create(&new_lease("s")).await.expect("it is created");
+    let seen = row(&leases, "s").await;
+    leases.delete(&seen.shard).await.expect("it is deleted");
+    assert_eq!(
+        lost(leases.take(&seen, &worker("b"), Incarnation(3)).await),
+        (None, None)
+    );
+    assert_eq!(leases.list().await.expect("it lists"), []);
 }
 
 /// As KCL 3's leader begins a graceful handoff.

@@ -154,6 +154,16 @@ async fn rows_that_are_no_leases_are_left_out(endpoint: &str) {
     let error = leases.get(&ShardId::from("bad-checkpoint")).await;
     let error = error.expect_err("a row asked for by name is not passed over");
     assert!(error.what.contains("LAST"), "{}", error.what);
+
+    // KCL's isLeaseTableEmpty_returnsTrue_whenOnlyNonLeaseEntitiesExist: the first rows are made then.
+    let leases = lease_table(endpoint, "no-leases").await;
+    let rows = [
+        with("Leader", &[("entityType", string("LEADER"))]),
+        with("worker-1", &[("entityType", string("WORKER_METRIC_STATS"))]),
+        with("future", &[("entityType", string("SOMETHING_NEW"))]),
+    ];
+    put(endpoint, "no-leases", rows).await;
+    assert_eq!(leases.list().await.expect("it lists"), []);
 }
 
 /// As in tables of KCL 1 to 3.5, one row in the middle of everything.

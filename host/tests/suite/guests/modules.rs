@@ -128,7 +128,11 @@ async fn reply_to(instance: &mut dyn PluginInstance) {
 async fn a_refusal_is_short_however_much_there_is_to_say() {
     let mut exports = String::new();
     for n in 0..50_000 {
-        write!(exports, "(export \"shardwright-is-none-of-these-{n}\" (func $f))").unwrap();
+        write!(
+            exports,
+            "(export \"shardwright-is-none-of-these-{n}\" (func $f))"
+        )
+        .unwrap();
     }
     let text = format!(
         "(component
