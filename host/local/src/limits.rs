@@ -28,6 +28,8 @@ pub(crate) const BLOCK_BYTES: usize = 64 * 1024;
 pub(crate) const WAL_PAGES: u32 = 8192;
 /// Rows removed in one sweep, so that puts never wait long behind a trim.
 pub(crate) const SWEEP_ROWS: u32 = 512;
+/// Rows of one shard removed before the next shard has its turn: a sweep reaches several shards.
+pub(crate) const SWEEP_SHARD_ROWS: u32 = 64;
 /// Between two rounds of retention and sweeping.
 pub(crate) const MAINTENANCE: Duration = Duration::from_secs(1);
 

@@ -26,6 +26,7 @@ mod schema;
 mod settings;
 mod state;
 mod streams;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -12,6 +12,7 @@ use super::read::{Span, first_since};
 use super::settings::{Edit, Settings, SettingsError};
 use super::state::{Routes, Shard, Stream};
 use super::streams::Streams;
+use super::sweep::Sweep;
 use crate::clock::{Clock, Millis};
 use crate::hash_key::HashKey;
 use crate::limits;
@@ -80,6 +81,9 @@ pub(super) struct Engine {
     connection: Connection,
     streams: Arc<Streams>,
     clock: Clock,
+    sweep: Sweep,
+    /// Rows written since `sweep_as_written` last looked.
+    written: u32,
 }
 
 impl Engine {
@@ -89,6 +93,8 @@ impl Engine {
             connection,
             streams,
             clock,
+            sweep: Sweep::new(),
+            written: 0,
         })
     }
 
@@ -140,6 +146,7 @@ impl Engine {
         transaction.commit()?;
         for writer in writers.values() {
             writer.publish();
+            self.written = self.written.saturating_add(writer.rows);
         }
         Ok(answers)
     }
@@ -280,6 +287,7 @@ impl Engine {
     /// before it. What a record takes on disk is given back by `sweep`.
     pub(super) fn trim(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
+        self.sweep.is_due_again();
         for stream in self.streams.all() {
             let Some(cutoff) = now.checked_sub(stream.retention_ms()) else {
                 continue;
@@ -347,33 +355,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes some rows of what was trimmed or dropped; whether there may be more.
-    pub(super) fn sweep(&mut self) -> Result<bool, StoreError> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut garbage =
-            transaction.prepare_cached("SELECT stream, shard, below FROM garbage LIMIT 1")?;
-        let mut rows = garbage.query([])?;
-        let Some(row) = rows.next()? else {
-            return Ok(false);
-        };
-        let (stream, shard, below): (i64, u32, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        drop(rows);
-        drop(garbage);
-        let deleted = transaction
-            .prepare_cached(
-                "DELETE FROM blocks WHERE id IN
-                 (SELECT id FROM blocks WHERE stream = ?1 AND shard = ?2 AND first < ?3 LIMIT ?4)",
-            )?
-            .execute(params![stream, shard, below, limits::SWEEP_ROWS])?;
-        if deleted < limits::SWEEP_ROWS as usize {
-            transaction
-                .prepare_cached("DELETE FROM garbage WHERE stream = ?1 AND shard = ?2")?
-                .execute(params![stream, shard])?;
-        }
-        transaction.commit()?;
-        Ok(true)
+    /// Removes up to `rows` rows of what was trimmed or dropped; whether there may be more.
+    pub(super) fn sweep(&mut self, rows: u32) -> Result<bool, StoreError> {
+        self.sweep.run(&mut self.connection, rows)
+    }
+
+    /// Removes twice as many rows as were written since the last time, if there are any to remove: so the file stays
+    /// within bounds even while puts leave the writer no rest.
+    pub(super) fn sweep_as_written(&mut self) -> Result<(), StoreError> {
+        let written = std::mem::take(&mut self.written);
+        self.sweep(written.saturating_mul(2))?;
+        Ok(())
     }
 
     fn stream(&self, name: &str) -> Result<Arc<Stream>, StoreError> {
@@ -388,6 +380,8 @@ struct StreamWriter {
     stream: i64,
     routes: Routes,
     shards: Vec<ShardWriter>,
+    /// Rows written.
+    rows: u32,
 }
 
 /// One shard's records that are not yet in a row, from index `first`, below `next`.
@@ -410,6 +404,7 @@ impl StreamWriter {
             stream: stream.id,
             shards: (0..routes.len()).map(shard).collect(),
             routes,
+            rows: 0,
         }
     }
 
@@ -425,7 +420,7 @@ impl StreamWriter {
             let shard = self.routes.shard(at).ok_or(StoreError::NoRoute { hash })?;
             let writer = &mut self.shards[at];
             if !writer.block.is_empty() && writer.block.len() + packed.len() > limits::BLOCK_BYTES {
-                writer.flush(transaction, self.stream, shard, now)?;
+                self.rows += writer.flush(transaction, self.stream, shard, now)?;
             }
             writer.block.extend_from_slice(packed);
             placed.push(Placed {
@@ -440,7 +435,7 @@ impl StreamWriter {
     fn flush(&mut self, transaction: &Transaction<'_>, now: Millis) -> Result<(), StoreError> {
         for (at, writer) in self.shards.iter_mut().enumerate() {
             if let Some(shard) = self.routes.shard(at) {
-                writer.flush(transaction, self.stream, shard, now)?;
+                self.rows += writer.flush(transaction, self.stream, shard, now)?;
             }
         }
         Ok(())
@@ -456,21 +451,22 @@ impl StreamWriter {
 }
 
 impl ShardWriter {
+    /// Writes what is not yet in a row; gives how many rows that took.
     fn flush(
         &mut self,
         transaction: &Transaction<'_>,
         stream: i64,
         shard: &Shard,
         now: Millis,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u32, StoreError> {
         if self.first == self.next {
-            return Ok(());
+            return Ok(0);
         }
         transaction
             .prepare_cached("INSERT INTO blocks (stream, shard, first, count, arrival_ms, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(params![stream, shard.number, self.first, self.next - self.first, now, self.block])?;
         self.first = self.next;
         self.block.clear();
-        Ok(())
+        Ok(1)
     }
 }

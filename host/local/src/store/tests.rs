@@ -10,10 +10,11 @@ use rusqlite::Connection;
 use super::engine::{Append, Change, Engine, Placed};
 use super::read::{PageLimit, Span, first_since, read_page};
 use super::state::Stream;
-use super::{Batch, schema};
+use super::{Batch, Store, schema};
 use crate::clock::{Clock, Millis};
 use crate::endpoint::SyncMode;
 use crate::hash_key::HashKey;
+use crate::limits;
 use crate::sequence::SequenceNumber;
 
 const HOUR: Millis = 3_600_000;
@@ -172,7 +173,7 @@ impl World {
                 self.model.trim(now, stream.retention_hours);
             }
             Step::Sweep => {
-                self.engine().sweep().unwrap();
+                self.engine().sweep(3).unwrap();
             }
             Step::Reopen => {
                 self.engine = None;
@@ -327,6 +328,87 @@ proptest! {
     }
 }
 
+/// Of every shard that has any, its number and how many rows it takes on disk.
+fn rows_by_shard(reader: &Connection) -> Vec<(u32, u32)> {
+    let text = "SELECT shard, count(*) FROM blocks GROUP BY stream, shard ORDER BY stream, shard";
+    let mut statement = reader.prepare(text).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn while_records_expire_as_fast_as_they_are_put_every_shard_gives_its_space_back() {
+    let mut world = World::new();
+    world.apply(Step::Rescale(4));
+    // A row in each of the four open shards, a minute after the one before.
+    let row = |world: &mut World| {
+        let quarter = 1 << 126;
+        world.put(&[(0..4).map(|n| (n * quarter, 8)).collect()]);
+        world.apply(Step::Wait(60_000));
+    };
+    for _ in 0..24 * 60 {
+        row(&mut world);
+        world.engine().sweep_as_written().unwrap();
+    }
+    // From here on a row of each shard expires with each one that comes, so that there is always something of the first.
+    let mut most = rows_by_shard(&world.reader);
+    for _ in 0..5 {
+        for _ in 0..100 {
+            row(&mut world);
+            world.apply(Step::Trim);
+            world.engine().sweep_as_written().unwrap();
+        }
+        let now = rows_by_shard(&world.reader);
+        assert_eq!(now.len(), 4, "{now:?}");
+        for ((shard, now), (_, before)) in now.iter().zip(&most) {
+            assert!(now <= before, "shard {shard}: {before} rows, then {now}");
+        }
+        most = now;
+    }
+    world.check(PageLimit {
+        records: 10_000,
+        bytes: usize::MAX,
+    });
+}
+
+#[test]
+fn much_that_expires_at_once_is_gone_without_another_round_of_upkeep() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("streams.db");
+    let clock = Clock::default();
+    clock.freeze(1_700_000_000_000);
+    let store = Store::open(&path, SyncMode::Process, clock.clone()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let create = Change::Create {
+        name: STREAM.into(),
+        shards: 1,
+        on_demand: false,
+        edits: Vec::new(),
+    };
+    runtime.block_on(store.change(create)).unwrap();
+    // Each record takes a row of its own.
+    let mut batch = Batch::default();
+    for _ in 0..3 * limits::SWEEP_ROWS {
+        batch.push(1, "key", &vec![7; 40_000]);
+    }
+    let stream = STREAM.to_owned();
+    runtime
+        .block_on(store.append(Append { stream, batch }))
+        .unwrap();
+    let reader = schema::open_reader(&path).unwrap();
+    assert_eq!(rows_by_shard(&reader), [(0, 3 * limits::SWEEP_ROWS)]);
+
+    clock.advance(std::time::Duration::from_hours(25));
+    runtime.block_on(store.maintain()).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !rows_by_shard(&reader).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "rows are still there");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_deleted_streams_records_leave_the_database_and_a_new_one_of_its_name_is_empty() {
     let mut world = World::new();
@@ -347,12 +429,8 @@ fn a_deleted_streams_records_leave_the_database_and_a_new_one_of_its_name_is_emp
             edits: Vec::new(),
         })
         .unwrap();
-    while world.engine().sweep().unwrap() {}
-    let rows: u32 = world
-        .reader
-        .query_row("SELECT count(*) FROM blocks", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(rows, 0);
+    while world.engine().sweep(7).unwrap() {}
+    assert_eq!(rows_by_shard(&world.reader), []);
     world.model = Model::default();
     world.check(PageLimit {
         records: 10,

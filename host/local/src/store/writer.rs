@@ -1,5 +1,6 @@
-//! The writer's thread: takes what waits, has the engine apply it, answers.
+//! The writer's thread: takes what waits, has the engine apply it, answers. While nothing waits it sweeps.
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
@@ -34,10 +35,10 @@ pub(super) fn run(mut engine: Engine, mut queue: mpsc::Receiver<Command>) {
                 next = append_all(&mut engine, &mut queue, append, reply);
             }
             Command::Change { change, reply } => answer(reply, engine.change(change)),
-            Command::Maintain { reply } => answer(reply, maintain(&mut engine)),
+            Command::Maintain { reply } => answer(reply, engine.trim()),
         }
         if next.is_none() {
-            next = queue.blocking_recv();
+            next = next_command(&mut engine, &mut queue);
         }
     }
 }
@@ -69,13 +70,33 @@ fn append_all(
     for (reply, result) in replies.into_iter().zip(engine.append(&appends)) {
         answer(reply, result);
     }
+    if let Err(error) = engine.sweep_as_written() {
+        warn_of_sweep(&error);
+    }
     next
 }
 
-fn maintain(engine: &mut Engine) -> Result<(), StoreError> {
-    engine.trim()?;
-    engine.sweep()?;
-    Ok(())
+/// The next command, once there is one. Until then what was trimmed is swept, a step between two looks at the queue.
+fn next_command(engine: &mut Engine, queue: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    loop {
+        match queue.try_recv() {
+            Ok(command) => return Some(command),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        match engine.sweep(limits::SWEEP_ROWS) {
+            Ok(true) => {}
+            Ok(false) => return queue.blocking_recv(),
+            Err(error) => {
+                warn_of_sweep(&error);
+                return queue.blocking_recv();
+            }
+        }
+    }
+}
+
+fn warn_of_sweep(error: &StoreError) {
+    tracing::warn!(%error, "space of trimmed records not given back");
 }
 
 fn answer<T>(reply: Reply<T>, result: Result<T, StoreError>) {
