@@ -8,8 +8,17 @@ use tokio::sync::oneshot;
 use crate::clock::Millis;
 use crate::limits;
 
-/// A consumer, by its ARN, and a shard's number.
-type Key = (String, u32);
+/// A consumer at a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Subscriber {
+    /// The stream's id, which no later one of its name has.
+    pub(crate) stream: i64,
+    pub(crate) consumer: String,
+    /// Tells the consumer from an earlier one of its name.
+    pub(crate) registered_ms: Millis,
+    /// The shard's number.
+    pub(crate) shard: u32,
+}
 
 /// The last subscription of every consumer to every shard.
 #[derive(Debug, Default)]
@@ -17,7 +26,7 @@ pub(crate) struct Subscriptions(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    last: HashMap<Key, Last>,
+    last: HashMap<Subscriber, Last>,
     is_closed: bool,
 }
 
@@ -45,16 +54,15 @@ impl Subscriptions {
     /// the endpoint stops. The subscription lasts until the receiver is dropped.
     pub(crate) fn begin(
         &self,
-        consumer: &str,
-        shard: u32,
+        subscriber: Subscriber,
         now: Millis,
     ) -> Result<oneshot::Receiver<TakenOver>, NotNow> {
         let mut state = self.state();
         if state.is_closed {
             return Err(NotNow::Closed);
         }
-        let key = (consumer.to_owned(), shard);
-        if state.last.get(&key).is_some_and(|last| last.is_young(now)) {
+        let before = state.last.get(&subscriber);
+        if before.is_some_and(|last| last.is_young(now)) {
             return Err(NotNow::TooSoon);
         }
         let (taken, told) = oneshot::channel();
@@ -62,7 +70,7 @@ impl Subscriptions {
             begun_ms: now,
             taken,
         };
-        if let Some(before) = state.last.insert(key, last) {
+        if let Some(before) = state.last.insert(subscriber, last) {
             // One that is over hears nothing.
             let _: Result<_, _> = before.taken.send(TakenOver);
         }
@@ -101,22 +109,31 @@ impl Last {
 mod tests {
     use super::*;
 
+    fn at(consumer: &str, shard: u32) -> Subscriber {
+        Subscriber {
+            stream: 1,
+            consumer: consumer.into(),
+            registered_ms: 0,
+            shard,
+        }
+    }
+
     #[test]
     fn a_second_one_within_five_seconds_is_refused_even_if_the_first_is_over() {
         let all = Subscriptions::default();
-        drop(all.begin("c", 0, 1000).unwrap());
-        assert_eq!(all.begin("c", 0, 5999).unwrap_err(), NotNow::TooSoon);
-        assert!(all.begin("c", 1, 5999).is_ok(), "another shard");
-        assert!(all.begin("d", 0, 5999).is_ok(), "another consumer");
-        assert!(all.begin("c", 0, 6000).is_ok());
+        drop(all.begin(at("c", 0), 1000).unwrap());
+        assert_eq!(all.begin(at("c", 0), 5999).unwrap_err(), NotNow::TooSoon);
+        assert!(all.begin(at("c", 1), 5999).is_ok(), "another shard");
+        assert!(all.begin(at("d", 0), 5999).is_ok(), "another consumer");
+        assert!(all.begin(at("c", 0), 6000).is_ok());
     }
 
     #[test]
     fn one_after_five_seconds_takes_over() {
         let all = Subscriptions::default();
-        let mut first = all.begin("c", 0, 0).unwrap();
+        let mut first = all.begin(at("c", 0), 0).unwrap();
         assert!(first.try_recv().is_err());
-        let mut second = all.begin("c", 0, 5000).unwrap();
+        let mut second = all.begin(at("c", 0), 5000).unwrap();
         assert!(first.try_recv().is_ok());
         assert_eq!(
             second.try_recv().unwrap_err(),
@@ -127,8 +144,8 @@ mod tests {
     #[test]
     fn what_is_over_is_forgotten_once_it_stands_in_nobodys_way() {
         let all = Subscriptions::default();
-        let held = all.begin("held", 0, 0).unwrap();
-        drop(all.begin("over", 0, 0).unwrap());
+        let held = all.begin(at("held", 0), 0).unwrap();
+        drop(all.begin(at("over", 0), 0).unwrap());
         all.forget_ended(4999);
         assert_eq!(all.state().last.len(), 2);
         all.forget_ended(5000);
@@ -141,12 +158,12 @@ mod tests {
     #[test]
     fn a_stopping_endpoint_ends_all_and_begins_none() {
         let all = Subscriptions::default();
-        let mut held = all.begin("c", 0, 0).unwrap();
+        let mut held = all.begin(at("c", 0), 0).unwrap();
         all.close();
         assert_eq!(
             held.try_recv().unwrap_err(),
             oneshot::error::TryRecvError::Closed
         );
-        assert_eq!(all.begin("c", 0, 9000).unwrap_err(), NotNow::Closed);
+        assert_eq!(all.begin(at("c", 0), 9000).unwrap_err(), NotNow::Closed);
     }
 }

@@ -274,17 +274,20 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
         },
         next_shard_iterator: (!is_at_end)
             .then(|| iterator(service, &stream, shard.number, next).seal()),
-        millis_behind_latest: millis_behind(&page, end, service.clock.now()),
+        millis_behind_latest: page.last_arrival_ms().map_or(0, |last| {
+            millis_behind(last, !is_at_tip, service.clock.now())
+        }),
         child_shards: is_at_end.then(|| child_shards(&stream, shard.number)),
     })
 }
 
-/// How far `page` leaves its reader behind a shard that has records up to `end`: by at least a millisecond while there
-/// are more, however fast they were put.
-pub(super) fn millis_behind(page: &Page, end: u64, now: Millis) -> Millis {
-    match page.last_arrival_ms() {
-        Some(last) if page.next < end => now.saturating_sub(last).max(1),
-        _ => 0,
+/// How far behind its shard a reader is whose last record arrived at `last`: by at least a millisecond while there are
+/// more, however fast they were put.
+pub(super) fn millis_behind(last: Millis, has_more: bool, now: Millis) -> Millis {
+    if has_more {
+        now.saturating_sub(last).max(1)
+    } else {
+        0
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 use super::get::{ChildShard, Position, Records, child_shards, millis_behind};
@@ -20,7 +21,7 @@ use crate::faults::FaultKind;
 use crate::limits;
 use crate::sequence::SequenceNumber;
 use crate::store::{Page, PageLimit, Shard, Span, Stream, Tail};
-use crate::subscriptions::{NotNow, TakenOver};
+use crate::subscriptions::{NotNow, Subscriber, TakenOver};
 use crate::throughput::Bucket;
 use crate::wire::event_stream::{event, exception};
 use crate::wire::{Encoding, ServiceError, Timestamp};
@@ -123,7 +124,7 @@ pub(crate) async fn subscribe(
     let kind = required(position.r#type, "startingPosition.type")?;
     let named = consumer_in_arn(&consumer_arn)?;
     let number = shard_number(&shard)?;
-    let (stream, _) = named.find(service)?;
+    let (stream, consumer) = named.find(service)?;
     let shard = stream
         .shard(number)
         .ok_or_else(|| no_shard(number, &stream.name))?;
@@ -136,13 +137,21 @@ pub(crate) async fn subscribe(
     };
     let next = position.index(service, &stream, shard).await?;
     let now = service.clock.now();
-    let taken_over = service
-        .subscriptions
-        .begin(&consumer_arn, number, now)
-        .map_err(|reason| match reason {
-            NotNow::TooSoon => in_use(&named, &stream.name, number),
-            NotNow::Closed => ServiceError::Unavailable("The endpoint stops.".into()),
-        })?;
+    // By what it is, not by its ARN's text: that may name any region and account.
+    let subscriber = Subscriber {
+        stream: stream.id,
+        consumer: named.consumer.into(),
+        registered_ms: consumer.created_ms,
+        shard: number,
+    };
+    let taken_over =
+        service
+            .subscriptions
+            .begin(subscriber, now)
+            .map_err(|reason| match reason {
+                NotNow::TooSoon => in_use(&named, &stream.name, number),
+                NotNow::Closed => ServiceError::Unavailable("The endpoint stops.".into()),
+            })?;
     let fault = call
         .fault
         .filter(|f| f.kind == FaultKind::DroppedSubscription);
@@ -202,6 +211,11 @@ impl Subscription {
             moved.as_mut().enable();
             changed.as_mut().enable();
             set.as_mut().enable();
+            // Each time, and not only when there is nothing to say: one that is far behind has to end as soon as any other.
+            match self.taken_over.try_recv() {
+                Err(TryRecvError::Empty) => {}
+                told => return self.end_by_another(told.ok()),
+            }
             let wait = match self.step().await {
                 Ok(Step::Say(message)) => return Some(Ok(message)),
                 Ok(Step::End(message)) => {
@@ -223,12 +237,15 @@ impl Subscription {
                 () = changed => {}
                 () = set => {}
                 () = tokio::time::sleep(wait) => {}
-                told = &mut self.taken_over => {
-                    self.stage = Stage::Over;
-                    return told.is_ok().then(|| Ok(self.failed(&self.is_taken_over())));
-                }
+                told = &mut self.taken_over => return self.end_by_another(told.ok()),
             }
         }
+    }
+
+    /// Ends, with a word if someone takes over and without one if the endpoint stops.
+    fn end_by_another(&mut self, by: Option<TakenOver>) -> Option<Result<Vec<u8>, Dropped>> {
+        self.stage = Stage::Over;
+        by.map(|TakenOver| Ok(self.failed(&self.is_taken_over())))
     }
 
     /// Looks at the shard as it is now.
@@ -310,7 +327,11 @@ impl Subscription {
             continuation_sequence_number: Some(
                 shard.sequence(page.next.saturating_sub(1), self.arrival_ms),
             ),
-            millis_behind_latest: millis_behind(page, end, self.service.clock.now()),
+            millis_behind_latest: millis_behind(
+                self.arrival_ms,
+                page.next < end,
+                self.service.clock.now(),
+            ),
             child_shards: None,
         };
         self.framed("SubscribeToShardEvent", &said)

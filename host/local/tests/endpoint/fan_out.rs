@@ -1,5 +1,7 @@
 //! Subscriptions, to the byte.
 
+use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -185,6 +187,74 @@ fn one_subscription_per_consumer_and_shard_and_takeover_after_five_seconds() {
 }
 
 #[test]
+fn a_consumer_is_the_same_under_an_arn_of_another_region_or_account() {
+    let mut world = World::new(ServiceLimits::DEFAULT);
+    world.endpoint.clock().freeze(world.endpoint.clock().now());
+    let _first = world.subscribe(&trim_horizon()).unwrap();
+    let arn = world.consumer.as_str().unwrap();
+    let other = arn.replace("eu-west-1:000000000000", "us-east-1:123456789012");
+    world.consumer = json!(other);
+    let (status, body) = world.subscribe(&trim_horizon()).err().unwrap();
+    assert_eq!(
+        (status, &body["__type"]),
+        (400, &json!("ResourceInUseException"))
+    );
+}
+
+/// Records of one event each, more than what connections buffer.
+const BACKLOG: usize = 40;
+
+/// A subscription that is as far behind, and of which nothing was read yet.
+fn far_behind() -> (World, Events) {
+    let mut world = World::new(ServiceLimits::DEFAULT);
+    let data = "x".repeat(1_000_000);
+    for _ in 0..BACKLOG {
+        world.put(&data);
+    }
+    let events = world.subscribe(&trim_horizon()).unwrap();
+    (world, events)
+}
+
+#[test]
+fn a_subscription_that_is_far_behind_ends_when_it_is_taken_over() {
+    let (world, mut first) = far_behind();
+    let _second = world.subscribe_later(&trim_horizon());
+    let mut seen = 0;
+    let last = loop {
+        let event = first.next().unwrap().unwrap();
+        if event.is_exception {
+            break event;
+        }
+        seen += event.records().len();
+    };
+    assert_eq!(last.kind, "ResourceInUseException");
+    assert!(seen < BACKLOG, "all of them came first");
+    assert!(first.next().unwrap().is_none());
+}
+
+#[test]
+fn a_subscription_that_is_far_behind_does_not_hold_the_end_of_the_endpoint_up() {
+    let (world, mut events) = far_behind();
+    let World {
+        endpoint,
+        client: _client,
+        _folder,
+        ..
+    } = world;
+    let address = endpoint.address();
+    let stopping = thread::spawn(move || endpoint.shutdown());
+    while TcpStream::connect(address).is_ok() {
+        thread::yield_now();
+    }
+    let mut seen = 0;
+    while let Some(event) = events.next().unwrap() {
+        seen += event.records().len();
+    }
+    assert!(seen < BACKLOG, "all of them came first");
+    stopping.join().unwrap();
+}
+
+#[test]
 fn a_subscription_lives_for_five_minutes() {
     let mut world = World::new(ServiceLimits::DEFAULT);
     world.endpoint.clock().freeze(world.endpoint.clock().now());
@@ -301,10 +371,9 @@ fn a_consumer_is_pushed_two_megabytes_a_second() {
     while seen < 4 {
         seen += events.next_records().unwrap().records().len();
     }
-    assert!(
-        events.next().unwrap().unwrap().records().is_empty(),
-        "the last one waits"
-    );
+    let waiting = events.next().unwrap().unwrap();
+    assert!(waiting.records().is_empty(), "the last one waits");
+    assert_ne!(waiting.body["MillisBehindLatest"], 0);
     world.endpoint.clock().advance(Duration::from_secs(1));
     assert_eq!(events.next_records().unwrap().records().len(), 1);
 }
