@@ -43,6 +43,10 @@ pub(crate) const RECORD_BYTES: usize = 1024 * 1024;
 pub(crate) const RECORD_KIB: std::ops::RangeInclusive<u32> = 1024..=10_240;
 /// Characters of a partition key, as the service has it.
 pub(crate) const KEY_CHARS: usize = 256;
+/// Digits of a hash key, as the service's model has it: those of 2^128.
+pub(crate) const HASH_KEY_DIGITS: usize = 39;
+/// Digits of a sequence number in a request, as the service's model has it.
+pub(crate) const SEQUENCE_DIGITS: usize = 129;
 /// Records in one `GetRecords`, as the service has it.
 pub(crate) const GET_RECORDS: usize = 10_000;
 /// Bytes in one `GetRecords`, as the service has it.
@@ -62,7 +66,7 @@ pub(crate) const KEY_ID_CHARS: usize = 2048;
 pub(crate) const POLICY_BYTES: usize = 20 * 1024;
 /// Consumers of a stream, as the service has it.
 pub(crate) const CONSUMERS: usize = 20;
-/// Consumers in an answer of `ListStreamConsumers` unless asked for otherwise, as the service has it.
+/// Consumers in an answer of `ListStreamConsumers`, as the service has it.
 pub(crate) const LIST_CONSUMERS: usize = 100;
 /// Age at which a shard iterator or a `NextToken` expires, as the service has it.
 pub(crate) const TOKEN_AGE: Duration = Duration::from_mins(5);
@@ -70,13 +74,13 @@ pub(crate) const TOKEN_AGE: Duration = Duration::from_mins(5);
 pub(crate) const SHARDS: usize = 10_000;
 /// Streams of one endpoint, for the same reason.
 pub(crate) const STREAMS: usize = 10_000;
-/// Shards in an answer of `DescribeStream` unless asked for otherwise, as the service has it.
+/// Shards in an answer of `DescribeStream`, as the service has it.
 pub(crate) const DESCRIBE_SHARDS: usize = 100;
-/// Shards in an answer of `ListShards` unless asked for otherwise, as the service has it.
+/// Shards in an answer of `ListShards`, as the service has it.
 pub(crate) const LIST_SHARDS: usize = 1000;
-/// Streams in an answer of `ListStreams` unless asked for otherwise, as the service has it.
+/// Streams in an answer of `ListStreams`, as the service has it.
 pub(crate) const LIST_STREAMS: usize = 100;
-/// The most that any of the lists gives in one answer, as the service has it.
+/// The most that a list can be asked for, as the service has it: what it gives is bounded by its page.
 pub(crate) const LIST_MAX: usize = 10_000;
 /// Hours of retention: the service's least and default, and its most.
 pub(crate) const RETENTION_HOURS: std::ops::RangeInclusive<u32> = 24..=8760;

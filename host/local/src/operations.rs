@@ -34,7 +34,7 @@ mod streams;
 mod subscribe;
 mod tags;
 
-use constraints::{limited, required};
+use constraints::{limited, required, unless_dry_run};
 use names::{
     NamesStream, StreamName, check_name, no_shard, no_stream, shard_id, shard_number, stream_arn,
 };

@@ -9,6 +9,21 @@ pub(super) fn required<T>(value: Option<T>, field: &str) -> Result<T, ServiceErr
     value.ok_or_else(|| ServiceError::missing(field))
 }
 
+/// Ends what was asked for only to be tried, where everything is checked and nothing is done yet.
+pub(super) fn unless_dry_run(dry_run: Option<bool>) -> Result<(), ServiceError> {
+    if dry_run == Some(true) {
+        return Err(ServiceError::DryRun);
+    }
+    Ok(())
+}
+
+/// A number in decimal of at most so many digits, without sign or leading zeros.
+pub(super) fn is_decimal(text: &str, digits: usize) -> bool {
+    (1..=digits).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
+}
+
 /// A text of so many characters.
 pub(super) fn length(
     text: &str,
@@ -63,15 +78,16 @@ pub(super) fn one_of<'a>(
     Err(ServiceError::constraint(value, field, &rule))
 }
 
-/// A count that a list or a read is asked for, within the service's range.
+/// How many a list or a read gives at once: as asked for, but never more than `page`. It can be asked for up to `most`,
+/// which the service takes and does not give.
 pub(super) fn limited(
     value: Option<i64>,
     field: &str,
-    default: usize,
+    page: usize,
     most: usize,
 ) -> Result<usize, ServiceError> {
     let Some(value) = value else {
-        return Ok(default);
+        return Ok(page);
     };
     if value < 1 {
         let rule = "Member must have value greater than or equal to 1";
@@ -80,6 +96,7 @@ pub(super) fn limited(
     usize::try_from(value)
         .ok()
         .filter(|v| *v <= most)
+        .map(|v| v.min(page))
         .ok_or_else(|| {
             let rule = format!("Member must have value less than or equal to {most}");
             ServiceError::constraint(&value.to_string(), field, &rule)

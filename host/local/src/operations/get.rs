@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::constraints::{is_decimal, one_of};
 use super::shards::{HashKeyRange, hash_key_range};
 use super::{
     ACCOUNT, Call, Service, StreamName, encryption, limited, no_shard, no_stream, refuse, required,
-    shard_id, shard_number,
+    shard_id, shard_number, unless_dry_run,
 };
 use crate::clock::Millis;
 use crate::faults::FaultKind;
@@ -27,6 +28,7 @@ struct GetShardIterator {
     shard_iterator_type: Option<String>,
     starting_sequence_number: Option<String>,
     timestamp: Option<Timestamp>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -42,6 +44,15 @@ pub(super) async fn get_shard_iterator(
     let request: GetShardIterator = call.decode()?;
     let id = required(request.shard_id.as_deref(), "shardId")?;
     let kind = required(request.shard_iterator_type.as_deref(), "shardIteratorType")?;
+    let position = Position {
+        kind,
+        sequence: request.starting_sequence_number.as_deref(),
+        timestamp: request.timestamp,
+        operation: "GetShardIterator",
+        kind_field: "shardIteratorType",
+        sequence_field: "startingSequenceNumber",
+    };
+    position.check()?;
     let stream = StreamName::new(
         request.stream_name.as_deref(),
         request.stream_arn.as_deref(),
@@ -51,14 +62,8 @@ pub(super) async fn get_shard_iterator(
     let shard = stream
         .shard(number)
         .ok_or_else(|| no_shard(number, &stream.name))?;
-    let position = Position {
-        kind,
-        sequence: request.starting_sequence_number.as_deref(),
-        timestamp: request.timestamp,
-        operation: "GetShardIterator",
-        field: "shardIteratorType",
-    };
     let index = position.index(service, &stream, shard).await?;
+    unless_dry_run(request.dry_run)?;
     call.encode(&IteratorAnswer {
         shard_iterator: iterator(service, &stream, number, index).seal(),
     })
@@ -69,12 +74,42 @@ pub(super) struct Position<'a> {
     pub(super) kind: &'a str,
     pub(super) sequence: Option<&'a str>,
     pub(super) timestamp: Option<Timestamp>,
-    /// Who asks, and where in the request the kind stands.
+    /// Who asks, and where in the request the kind and the number stand.
     pub(super) operation: &'static str,
-    pub(super) field: &'static str,
+    pub(super) kind_field: &'static str,
+    pub(super) sequence_field: &'static str,
 }
 
+const POSITION_KINDS: [&str; 5] = [
+    "AFTER_SEQUENCE_NUMBER",
+    "LATEST",
+    "AT_TIMESTAMP",
+    "AT_SEQUENCE_NUMBER",
+    "TRIM_HORIZON",
+];
+
 impl Position<'_> {
+    /// What is wrong with it whatever the shard is.
+    pub(super) fn check(&self) -> Result<(), ServiceError> {
+        one_of(self.kind, self.kind_field, &POSITION_KINDS)?;
+        let Some(number) = self.sequence else {
+            return Ok(());
+        };
+        if !is_decimal(number, limits::SEQUENCE_DIGITS) {
+            let rule = r"Member must satisfy regular expression pattern: 0|([1-9]\d{0,128})";
+            return Err(ServiceError::constraint(number, self.sequence_field, rule));
+        }
+        if matches!(self.kind, "TRIM_HORIZON" | "LATEST") {
+            return Err(ServiceError::InvalidArgument(format!(
+                "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) \
+                 TRIM_HORIZON or LATEST and no StartingSequenceNumber. Request specified {} and also a \
+                 StartingSequenceNumber.",
+                self.kind
+            )));
+        }
+        Ok(())
+    }
+
     /// The index of the record there. It is settled now: LATEST is the tip of this moment.
     pub(super) async fn index(
         &self,
@@ -87,12 +122,8 @@ impl Position<'_> {
             "LATEST" => shard.tail.next(),
             "AT_SEQUENCE_NUMBER" => self.sequence(stream, shard)?.index,
             "AFTER_SEQUENCE_NUMBER" => self.sequence(stream, shard)?.index.saturating_add(1),
-            "AT_TIMESTAMP" => self.at_timestamp(service, stream, shard).await?,
-            other => {
-                let rule = "Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, \
-                            AT_SEQUENCE_NUMBER, TRIM_HORIZON]";
-                return Err(ServiceError::constraint(other, self.field, rule));
-            }
+            // AT_TIMESTAMP: `check` lets no other kind through.
+            _ => self.at_timestamp(service, stream, shard).await?,
         };
         Ok(index.min(shard.tail.next()))
     }
@@ -105,16 +136,32 @@ impl Position<'_> {
             );
             return Err(ServiceError::InvalidArgument(message));
         };
-        // The number that a closed shard ends with is not one of its records', but it is its own.
-        text.parse().ok().filter(|number| shard.owns(number)).ok_or_else(|| {
-            ServiceError::InvalidArgument(format!(
-                "StartingSequenceNumber {text} used in {} on shard {} in stream {} under account {ACCOUNT} is invalid \
-                 because it did not come from this stream.",
+        let used = || {
+            format!(
+                "StartingSequenceNumber {text} used in {} on shard {} in stream {} under account {ACCOUNT} is invalid",
                 self.operation,
                 shard_id(shard.number),
                 stream.name
-            ))
-        })
+            )
+        };
+        let Ok(number) = text.parse::<SequenceNumber>() else {
+            return Err(ServiceError::InvalidArgument(used() + "."));
+        };
+        // The number that a closed shard ends with is not one of its records', but it is its own.
+        if shard.owns(&number) {
+            return Ok(number);
+        }
+        Err(ServiceError::InvalidArgument(
+            if number.shard == shard.number {
+                used() + " because it did not come from this stream."
+            } else {
+                format!(
+                    "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard with {}",
+                    shard_id(number.shard),
+                    shard_id(shard.number)
+                )
+            },
+        ))
     }
 
     async fn at_timestamp(
@@ -163,6 +210,7 @@ struct GetRecords {
     limit: Option<i64>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -189,7 +237,9 @@ struct Record<'a> {
     sequence_number: SequenceNumber,
     approximate_arrival_timestamp: Timestamp,
     data: BlobRef<'a>,
-    partition_key: &'a str,
+    /// Missing of a record that was put without one, and of one whose key is damaged, rather than losing the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encryption_type: Option<&'static str>,
 }
@@ -203,13 +253,16 @@ pub(super) struct Records<'a> {
 
 impl Serialize for Records<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.page.records().map(|record| Record {
-            sequence_number: self.shard.sequence(record.index, record.arrival_ms),
-            approximate_arrival_timestamp: Timestamp(record.arrival_ms),
-            data: BlobRef(record.data),
-            // Keys came in as text; a damaged one is shown as empty rather than losing the record.
-            partition_key: std::str::from_utf8(record.key).unwrap_or_default(),
-            encryption_type: encryption::of_record(self.stream, record.arrival_ms),
+        serializer.collect_seq(self.page.records().map(|record| {
+            Record {
+                sequence_number: self.shard.sequence(record.index, record.arrival_ms),
+                approximate_arrival_timestamp: Timestamp(record.arrival_ms),
+                data: BlobRef(record.data),
+                partition_key: std::str::from_utf8(record.key)
+                    .ok()
+                    .filter(|key| !key.is_empty()),
+                encryption_type: encryption::of_record(self.stream, record.arrival_ms),
+            }
         }))
     }
 }
@@ -237,6 +290,7 @@ pub(super) async fn get_records(service: &Service, call: &Call) -> Result<Vec<u8
     let shard = stream
         .shard(token.shard)
         .ok_or_else(|| no_shard(token.shard, &token.name))?;
+    unless_dry_run(request.dry_run)?;
     admit(service, &stream, shard)?;
     let end = shard.tail.next();
     let from = token.index.max(shard.tail.first());

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::admission::{Refused, admit};
+use super::constraints::is_decimal;
 use super::streams::record_bytes;
-use super::{Call, Service, StreamName, encryption, refuse, required, shard_id};
+use super::{Call, Service, StreamName, encryption, refuse, required, shard_id, unless_dry_run};
 use crate::hash_key::{self, HashKey};
 use crate::limits;
 use crate::sequence::SequenceNumber;
@@ -29,6 +30,7 @@ struct PutRecord<'a> {
     data: Option<Blob>,
     #[serde(borrow)]
     sequence_number_for_ordering: Option<Text<'a>>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,7 @@ struct PutRecords<'a> {
     stream_arn: Option<Text<'a>>,
     #[serde(borrow)]
     records: Option<Few<Entry<'a>, { limits::PUT_RECORDS }>>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +99,15 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
     let limits = service.limiter.limits();
     let (stream, mut batch) = {
         let request: PutRecord<'_> = call.decode()?;
-        let key = required(request.partition_key, "partitionKey")?;
-        let data = required(request.data, "data")?;
+        let entry = Entry {
+            partition_key: request.partition_key,
+            explicit_hash_key: request.explicit_hash_key,
+            data: request.data,
+        };
+        let at = Place(None);
+        let data_bytes = entry.data.as_ref().map_or(0, |data| data.0.len());
+        let mut batch = Batch::with_capacity(1, data_bytes + limits::KEY_CHARS);
+        push(&mut batch, &entry, at)?;
         if let Some(after) = &request.sequence_number_for_ordering
             && after.0.parse::<SequenceNumber>().is_err()
         {
@@ -107,16 +117,15 @@ pub(super) async fn put_record(service: &Service, call: &Call) -> Result<Vec<u8>
             );
             return Err(ServiceError::InvalidArgument(message));
         }
-        let explicit = request.explicit_hash_key.as_ref();
-        let mut batch = Batch::with_capacity(1, data.0.len() + key.0.len());
-        push(&mut batch, &key, explicit, &data)?;
         // What is wrong with a request by itself is said before what is missing here.
         let stream = find(
             service,
             request.stream_name.as_ref(),
             request.stream_arn.as_ref(),
         )?;
-        check_records(&batch, record_bytes(&stream, &limits))?;
+        check_keys([&entry], &stream, |_| at)?;
+        check_records(&batch, record_bytes(&stream, &limits), |_| at)?;
+        unless_dry_run(request.dry_run)?;
         spread(service, &stream, &mut batch);
         (stream, batch)
     };
@@ -141,14 +150,8 @@ pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8
         let Few { items, count } = required(request.records, "records")?;
         check_count(count)?;
         let mut batch = Batch::with_capacity(items.len(), call.body.len());
-        for entry in &items {
-            let key = required(
-                entry.partition_key.as_ref(),
-                "records.1.member.partitionKey",
-            )?;
-            let data = required(entry.data.as_ref(), "records.1.member.data")?;
-            let explicit = entry.explicit_hash_key.as_ref();
-            push(&mut batch, key, explicit, data)?;
+        for (at, entry) in items.iter().enumerate() {
+            push(&mut batch, entry, Place(Some(at)))?;
         }
         check_size(&batch, &limits)?;
         // What is wrong with a request by itself is said before what is missing here.
@@ -157,7 +160,10 @@ pub(super) async fn put_records(service: &Service, call: &Call) -> Result<Vec<u8
             request.stream_name.as_ref(),
             request.stream_arn.as_ref(),
         )?;
-        check_records(&batch, record_bytes(&stream, &limits))?;
+        let at = |at| Place(Some(at));
+        check_keys(&items, &stream, at)?;
+        check_records(&batch, record_bytes(&stream, &limits), at)?;
+        unless_dry_run(request.dry_run)?;
         spread(service, &stream, &mut batch);
         (stream, batch)
     };
@@ -216,20 +222,49 @@ fn check_count(count: usize) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// How large a record may be depends on its stream, so this is the one check that comes after it is found.
-fn check_records(batch: &Batch, most: u64) -> Result<(), ServiceError> {
-    let largest = batch.largest() as u64;
-    if largest <= most {
+/// How large a record may be depends on its stream, so this is checked only once that is found.
+fn check_records(
+    batch: &Batch,
+    most: u64,
+    place: impl Fn(usize) -> Place,
+) -> Result<(), ServiceError> {
+    let mut sizes = batch.sizes().enumerate();
+    let Some((at, size)) = sizes.find(|(_, size)| *size as u64 > most) else {
+        return Ok(());
+    };
+    let rule = format!("Member must have length less than or equal to {most}");
+    let field = place(at).field("data");
+    Err(ServiceError::constraint(
+        &format!("{size} bytes"),
+        &field,
+        &rule,
+    ))
+}
+
+/// Whether a record has to have a key depends on its stream too: where keys do not matter, it may come without.
+fn check_keys<'e>(
+    entries: impl IntoIterator<Item = &'e Entry<'e>>,
+    stream: &Stream,
+    place: impl Fn(usize) -> Place,
+) -> Result<(), ServiceError> {
+    if spreads(stream) {
         return Ok(());
     }
-    let rule = format!("Member must have length less than or equal to {most}");
-    let largest = format!("{largest} bytes");
-    Err(ServiceError::constraint(&largest, "data", &rule))
+    let mut keys = entries.into_iter().map(|entry| &entry.partition_key);
+    match keys.position(Option::is_none) {
+        Some(at) => Err(ServiceError::missing(&place(at).field("partitionKey"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether the stream's records go to all shards alike, whatever their keys are.
+fn spreads(stream: &Stream) -> bool {
+    stream.settings.spreads && stream.on_demand
 }
 
 /// Lets records go to all shards alike, if that is how the stream has it.
 fn spread(service: &Service, stream: &Stream, batch: &mut Batch) {
-    if stream.settings.spreads && stream.on_demand {
+    if spreads(stream) {
         let count = batch.len() as u64;
         batch.spread(service.spread.fetch_add(count, Ordering::Relaxed));
     }
@@ -256,47 +291,63 @@ fn find(
     StreamName::new(name.map(|t| t.0.as_ref()), arn.map(|t| t.0.as_ref())).find(service)
 }
 
-fn push(
-    batch: &mut Batch,
-    key: &Text<'_>,
-    explicit: Option<&Text<'_>>,
-    data: &Blob,
-) -> Result<(), ServiceError> {
-    let key = key.0.as_ref();
-    if key.is_empty() {
-        return Err(ServiceError::constraint(
-            key,
-            "partitionKey",
-            "Member must have length greater than or equal to 1",
-        ));
+/// Where in a request a record stands: its index, unless it is the only one.
+#[derive(Clone, Copy)]
+struct Place(Option<usize>);
+
+impl Place {
+    /// The path of one of the record's fields.
+    fn field(self, name: &str) -> String {
+        match self.0 {
+            Some(at) => format!("records.{}.member.{name}", at + 1),
+            None => name.to_owned(),
+        }
     }
-    if key.len() > limits::KEY_CHARS && key.chars().count() > limits::KEY_CHARS {
-        let rule = format!(
-            "Member must have length less than or equal to {}",
-            limits::KEY_CHARS
-        );
-        return Err(ServiceError::constraint(key, "partitionKey", &rule));
-    }
-    let hash = match explicit {
-        Some(text) => explicit_hash_key(&text.0)?,
+}
+
+/// Adds a record. One without a key gets to its shard by another way, or is refused, once its stream is known.
+fn push(batch: &mut Batch, entry: &Entry<'_>, at: Place) -> Result<(), ServiceError> {
+    let Some(data) = &entry.data else {
+        return Err(ServiceError::missing(&at.field("data")));
+    };
+    let key = match &entry.partition_key {
+        Some(key) => check_key(&key.0, at)?,
+        None => "",
+    };
+    let hash = match &entry.explicit_hash_key {
+        Some(text) => hash_key(&text.0, "ExplicitHashKey", || at.field("explicitHashKey"))?,
         None => hash_key::of_partition_key(key),
     };
     batch.push(hash, key, &data.0);
     Ok(())
 }
 
-/// A hash key in decimal, without sign or leading zeros.
-pub(super) fn explicit_hash_key(text: &str) -> Result<HashKey, ServiceError> {
-    let digits = !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_digit())
-        && (text == "0" || !text.starts_with('0'));
-    if !digits {
-        let rule = "Member must satisfy regular expression pattern: 0|([1-9]\\d{0,38})";
-        return Err(ServiceError::constraint(text, "explicitHashKey", rule));
+fn check_key(key: &str, at: Place) -> Result<&str, ServiceError> {
+    let rule = if key.is_empty() {
+        "Member must have length greater than or equal to 1".to_owned()
+    } else if key.len() > limits::KEY_CHARS && key.chars().count() > limits::KEY_CHARS {
+        let most = limits::KEY_CHARS;
+        format!("Member must have length less than or equal to {most}")
+    } else {
+        return Ok(key);
+    };
+    let field = at.field("partitionKey");
+    Err(ServiceError::constraint(key, &field, &rule))
+}
+
+/// A hash key in decimal, without sign or leading zeros; `name` is its field's, and `field` gives the path to it.
+pub(super) fn hash_key(
+    text: &str,
+    name: &str,
+    field: impl FnOnce() -> String,
+) -> Result<HashKey, ServiceError> {
+    if !is_decimal(text, limits::HASH_KEY_DIGITS) {
+        let rule = r"Member must satisfy regular expression pattern: 0|([1-9]\d{0,38})";
+        return Err(ServiceError::constraint(text, &field(), rule));
     }
     text.parse().map_err(|_| {
         ServiceError::InvalidArgument(format!(
-            "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was {text}"
+            "Invalid {name}. {name} must be in the range: [0, 2^128-1]. Specified value was {text}"
         ))
     })
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::constraints::one_of;
-use super::put::explicit_hash_key;
+use super::put::hash_key;
 use super::{ACCOUNT, Call, Service, StreamName, required, shard_number, stream_arn};
 use crate::store::{Change, Stream};
 use crate::wire::ServiceError;
@@ -33,6 +33,7 @@ pub(super) async fn split(service: &Service, call: &Call) -> Result<Vec<u8>, Ser
     let request: SplitAsked = call.decode()?;
     let shard = required(request.shard_to_split, "shardToSplit")?;
     let key = required(request.new_starting_hash_key, "newStartingHashKey")?;
+    let key = hash_key(&key, "NewStartingHashKey", || "newStartingHashKey".into())?;
     let stream = StreamName::new(
         request.stream_name.as_deref(),
         request.stream_arn.as_deref(),
@@ -42,7 +43,7 @@ pub(super) async fn split(service: &Service, call: &Call) -> Result<Vec<u8>, Ser
     let change = Change::Split {
         stream: stream.name.clone(),
         shard: shard_number(&shard)?,
-        key: explicit_hash_key(&key)?,
+        key,
     };
     service.change(&stream.name, change).await?;
     Ok(super::nothing())

@@ -15,6 +15,7 @@ use super::get::{ChildShard, Position, Records, child_shards, millis_behind};
 use super::names::{ConsumerName, consumer_in_arn, no_consumer};
 use super::{
     ACCOUNT, Call, Service, no_shard, no_stream, refuse, required, shard_id, shard_number,
+    unless_dry_run,
 };
 use crate::clock::Millis;
 use crate::faults::FaultKind;
@@ -33,6 +34,7 @@ struct SubscribeToShard {
     consumer_arn: Option<String>,
     shard_id: Option<String>,
     starting_position: Option<StartingPosition>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -122,20 +124,23 @@ pub(crate) async fn subscribe(
     let shard = required(request.shard_id, "shardId")?;
     let position = required(request.starting_position, "startingPosition")?;
     let kind = required(position.r#type, "startingPosition.type")?;
+    let position = Position {
+        kind: &kind,
+        sequence: position.sequence_number.as_deref(),
+        timestamp: position.timestamp,
+        operation: "SubscribeToShard",
+        kind_field: "startingPosition.type",
+        sequence_field: "startingPosition.sequenceNumber",
+    };
+    position.check()?;
     let named = consumer_in_arn(&consumer_arn)?;
     let number = shard_number(&shard)?;
     let (stream, consumer) = named.find(service)?;
     let shard = stream
         .shard(number)
         .ok_or_else(|| no_shard(number, &stream.name))?;
-    let position = Position {
-        kind: &kind,
-        sequence: position.sequence_number.as_deref(),
-        timestamp: position.timestamp,
-        operation: "SubscribeToShard",
-        field: "startingPosition.type",
-    };
     let next = position.index(service, &stream, shard).await?;
+    unless_dry_run(request.dry_run)?;
     let now = service.clock.now();
     // By what it is, not by its ARN's text: that may name any region and account.
     let subscriber = Subscriber {

@@ -51,8 +51,7 @@ impl Batch {
 
     /// Bytes of keys and data.
     pub(crate) fn record_bytes(&self) -> usize {
-        let sizes = self.entries.iter().map(|(_, range)| range.len() - HEADER);
-        sizes.sum()
+        self.sizes().sum()
     }
 
     /// Gives every record another hash key, counted from `first`: such that any run of them is spread evenly.
@@ -62,10 +61,9 @@ impl Batch {
         }
     }
 
-    /// Bytes of key and data of the largest record.
-    pub(crate) fn largest(&self) -> usize {
-        let sizes = self.entries.iter().map(|(_, range)| range.len() - HEADER);
-        sizes.max().unwrap_or_default()
+    /// Bytes of key and data of each record.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.entries.iter().map(|(_, range)| range.len() - HEADER)
     }
 
     pub(crate) fn bytes(&self) -> usize {

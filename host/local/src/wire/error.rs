@@ -25,6 +25,9 @@ pub(crate) enum ServiceError {
     ExpiredIterator(String),
     #[error("{0}")]
     ExpiredNextToken(String),
+    /// What was only to be tried would have been done.
+    #[error("Request would have succeeded, but DryRun flag is set.")]
+    DryRun,
     #[error("{0}")]
     Serialization(String),
     #[error("{0}")]
@@ -61,6 +64,7 @@ impl ServiceError {
             Self::ThroughputExceeded(_) => THROUGHPUT_EXCEEDED,
             Self::ExpiredIterator(_) => "ExpiredIteratorException",
             Self::ExpiredNextToken(_) => "ExpiredNextTokenException",
+            Self::DryRun => "DryRunOperationException",
             Self::Serialization(_) => "SerializationException",
             Self::UnknownOperation(_) => "UnknownOperationException",
             Self::RequestTooLarge(_) => "RequestEntityTooLargeException",

@@ -15,6 +15,7 @@ mod fuzz;
 mod limits;
 mod process;
 mod protocol;
+mod refusals;
 mod sdk;
 mod sharing;
 mod tls;
