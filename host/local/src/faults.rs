@@ -11,6 +11,8 @@ use thiserror::Error;
 
 use crate::limits;
 
+mod operations;
+
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,7 +62,8 @@ impl FaultKind {
 pub struct FaultRule {
     /// What happens.
     pub fault: FaultKind,
-    /// To this operation, of Kinesis or `DynamoDB`; by default to every one of Kinesis that it can happen to.
+    /// To this operation, of Kinesis or `DynamoDB`; by default to every one of Kinesis that it can happen to. A name that
+    /// both have is one of Kinesis, unless it is written as in `dynamodb:GetRecords`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// To this part of them, from 0 to 1.
@@ -107,6 +110,14 @@ pub enum FaultError {
         /// The one that was given.
         given: String,
     },
+    /// Neither API has such an operation.
+    #[error("no operation {given} of Kinesis or DynamoDB; near it are {near}", near = near.join(", "))]
+    NoOperation {
+        /// The name that was given.
+        given: String,
+        /// Names that are like it.
+        near: Vec<String>,
+    },
     /// More rules than there may be.
     #[error("at most {} rules", limits::FAULT_RULES)]
     TooMany,
@@ -124,8 +135,17 @@ impl FaultRule {
         if self.ms > most {
             return Err(FaultError::OutOfRange { name: "ms", most });
         }
-        match (self.fault.operation(), &self.operation) {
-            (Some(only), Some(given)) if only != given => Err(FaultError::OtherOperation {
+        let Some(given) = &self.operation else {
+            return Ok(self);
+        };
+        let Some(named) = operations::find(given) else {
+            return Err(FaultError::NoOperation {
+                given: given.clone(),
+                near: operations::near(given),
+            });
+        };
+        match self.fault.operation() {
+            Some(only) if named != (Api::Kinesis, only) => Err(FaultError::OtherOperation {
                 kind: self.fault,
                 only,
                 given: given.clone(),
@@ -136,7 +156,7 @@ impl FaultRule {
 
     fn matches(&self, api: Api, operation: &str) -> bool {
         match (&self.operation, self.fault.operation()) {
-            (Some(named), _) => named == operation,
+            (Some(named), _) => operations::find(named) == Some((api, operation)),
             (None, Some(only)) => api == Api::Kinesis && only == operation,
             (None, None) => api == Api::Kinesis,
         }
@@ -393,6 +413,16 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_for_an_operation_of_one_api_leaves_the_others_of_that_name_alone() {
+        let faults = Faults::new(plan(0, &["reset,operation=GetRecords"]));
+        assert_eq!(faults.draw(Api::DynamoDb, "GetRecords").fault, None);
+        assert!(faults.draw(Api::Kinesis, "GetRecords").fault.is_some());
+        let faults = Faults::new(plan(0, &["reset,operation=dynamodb:GetRecords"]));
+        assert!(faults.draw(Api::DynamoDb, "GetRecords").fault.is_some());
+        assert_eq!(faults.draw(Api::Kinesis, "GetRecords").fault, None);
+    }
+
+    #[test]
     fn delays_add_up_and_go_with_another_fault() {
         let faults = Faults::new(plan(
             0,
@@ -414,6 +444,14 @@ mod tests {
             ("reset,times", "'times' has no value"),
             ("latency,ms=9999999", "ms of a fault"),
             ("expired_iterator,operation=PutRecord", "GetRecords only"),
+            (
+                "expired_iterator,operation=dynamodb:GetRecords",
+                "GetRecords only",
+            ),
+            (
+                "throttle,operation=PutRecordz",
+                "no operation PutRecordz of Kinesis or DynamoDB; near it are PutRecord, PutRecords",
+            ),
         ] {
             let error = text.parse::<FaultRule>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
