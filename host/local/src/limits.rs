@@ -8,6 +8,11 @@ pub(crate) const BODY_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) const BODIES_BYTES: usize = 16 * BODY_BYTES;
 /// A body has to arrive within this: it holds its share of `BODIES_BYTES` from the start.
 pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
+/// A connection without a request is closed after this: clients close theirs sooner (the SDKs for Java and Rust after 60 and
+/// 90 s), so that no request meets a connection that is just being closed.
+pub(crate) const IDLE_WAIT: Duration = Duration::from_mins(2);
+/// The first byte has to come within this: nobody who opens a connection waits so long to use it.
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(30);
 /// Connections served at once; later ones wait in the kernel's backlog.
 pub(crate) const CONNECTIONS: usize = 1024;
 /// A client that comes with TLS has to end its handshake within this.

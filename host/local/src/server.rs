@@ -27,11 +27,13 @@ use crate::wire::{Encoding, ServiceError};
 mod admin;
 mod connections;
 mod forward;
+mod idle;
 mod inject;
 mod transport;
 
 use connections::{Connections, Peer};
 use forward::Forward;
+use idle::{Busy, Patience};
 use inject::Reset;
 
 /// What a request can reach.
@@ -66,7 +68,11 @@ pub(crate) async fn run(
     app: App,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let listener = match Connections::new(listener, tls) {
+    let patience = Patience {
+        first: limits::FIRST_WAIT,
+        idle: limits::IDLE_WAIT,
+    };
+    let listener = match Connections::new(listener, tls, patience) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the endpoint cannot listen"),
     };
@@ -84,7 +90,7 @@ pub(crate) async fn run(
             admin::FAULTS_PATH,
             get(admin::faults).put(admin::set_faults),
         )
-        .route_layer(middleware::from_fn(admin::from_loopback))
+        .route_layer(middleware::from_fn(admin::from_this_machine))
         .fallback(any(handle))
         .with_state(app)
         .into_make_service_with_connect_info::<Peer>();
@@ -126,6 +132,7 @@ async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response {
+    let busy = peer.under_way.begin();
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let encoding = Encoding::of(content_type.and_then(|v| v.to_str().ok()));
     let result = match Target::of(&request) {
@@ -140,7 +147,7 @@ async fn handle(
         }
         Err(error) => Err(error),
     };
-    answer(&app, encoding, result)
+    answer(&app, encoding, result, busy)
 }
 
 /// What an operation gives.
@@ -185,9 +192,11 @@ async fn kinesis(
     request: Request,
 ) -> Result<Answer, ServiceError> {
     let region = region(request.headers());
-    let (_, body, _permit) = take_body(app, request).await?;
     let drawn = app.service.faults.draw(Api::Kinesis, &operation);
-    let fault = inject::before(drawn, reset).await?;
+    // Whoever waits on purpose takes no share of what bodies may take: the others would wait for it too.
+    inject::delay(drawn).await;
+    let (_, body, permit) = take_body(app, request).await?;
+    let fault = inject::refuse(drawn, reset)?;
     let call = Call {
         operation,
         region,
@@ -199,6 +208,7 @@ async fn kinesis(
         "SubscribeToShard" => subscribe(&app.service, &call).await.map(Answer::Events),
         _ => dispatch(&app.service, &call).await.map(Answer::Body),
     };
+    drop((call, permit));
     inject::after(fault, reset).await;
     result
 }
@@ -209,10 +219,12 @@ async fn dynamodb(
     operation: &str,
     request: Request,
 ) -> Result<Response, ServiceError> {
-    let (parts, body, _permit) = take_body(app, request).await?;
     let drawn = app.service.faults.draw(Api::DynamoDb, operation);
-    let fault = inject::before(drawn, reset).await?;
+    inject::delay(drawn).await;
+    let (parts, body, permit) = take_body(app, request).await?;
+    let fault = inject::refuse(drawn, reset)?;
     let response = app.tables.send(parts, body).await;
+    drop(permit);
     inject::after(fault, reset).await;
     Ok(response)
 }
@@ -269,13 +281,18 @@ fn region(headers: &HeaderMap) -> String {
     region.unwrap_or("us-east-1").to_owned()
 }
 
-fn answer(app: &App, encoding: Encoding, result: Result<Answer, ServiceError>) -> Response {
+fn answer(
+    app: &App,
+    encoding: Encoding,
+    result: Result<Answer, ServiceError>,
+    busy: Busy,
+) -> Response {
     let mut content_type = encoding.content_type();
     let (status, body) = match result {
         Ok(Answer::Body(body)) => (StatusCode::OK, body.into()),
         Ok(Answer::Events(subscription)) => {
             content_type = EVENT_STREAM;
-            (StatusCode::OK, events(subscription))
+            (StatusCode::OK, events(subscription, busy))
         }
         Err(error) => {
             let status =
@@ -296,11 +313,14 @@ fn answer(app: &App, encoding: Encoding, result: Result<Answer, ServiceError>) -
     response
 }
 
-/// Asks for a message when the last one is on its way.
-fn events(subscription: Subscription) -> Body {
-    let messages = stream::unfold(subscription, |mut subscription| async move {
-        let message = subscription.message().await?;
-        Some((message, subscription))
-    });
+/// Asks for a message when the last one is on its way. A client may take its time: its connection counts as in use.
+fn events(subscription: Subscription, busy: Busy) -> Body {
+    let messages = stream::unfold(
+        (subscription, busy),
+        |(mut subscription, busy)| async move {
+            let message = subscription.message().await?;
+            Some((message, (subscription, busy)))
+        },
+    );
     Body::from_stream(messages)
 }

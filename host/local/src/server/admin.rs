@@ -23,16 +23,17 @@ pub(super) const LIMITS_PATH: &str = "/_shardwright/limits";
 /// Where faults are asked for.
 pub(super) const FAULTS_PATH: &str = "/_shardwright/faults";
 
-/// Only those on this machine may change how the endpoint behaves, whoever else it listens to.
-pub(super) async fn from_loopback(
+/// Only those on this machine may change how the endpoint behaves, whoever else it listens to. It is also how processes that
+/// share a directory find its holder, who may listen at another address than loopback.
+pub(super) async fn from_this_machine(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    if peer.address.ip().to_canonical().is_loopback() {
+    if peer.is_on_this_machine() {
         return next.run(request).await;
     }
-    (StatusCode::FORBIDDEN, "only from loopback\n").into_response()
+    (StatusCode::FORBIDDEN, "only from this machine\n").into_response()
 }
 
 pub(super) async fn holder(State(app): State<Arc<App>>) -> Response {

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use super::idle::{Patience, UnderWay, Watch};
 use super::inject::Reset;
 use super::transport::Transport;
 use crate::limits;
@@ -23,12 +24,14 @@ pub(super) struct Connections {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     permits: Arc<Semaphore>,
+    patience: Patience,
 }
 
 impl Connections {
     pub(super) fn new(
         listener: std::net::TcpListener,
         tls: Option<Arc<ServerConfig>>,
+        patience: Patience,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -36,6 +39,7 @@ impl Connections {
             listener,
             tls: tls.map(TlsAcceptor::from),
             permits: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            patience,
         })
     }
 }
@@ -56,6 +60,7 @@ impl Listener for Connections {
             Connection {
                 stream: Transport::new(stream, self.tls.clone()),
                 reset: Reset::default(),
+                watch: Watch::new(self.patience),
                 _permit: permit,
             },
             address,
@@ -71,14 +76,32 @@ impl Listener for Connections {
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// Where it came to.
+    pub(super) local: Option<SocketAddr>,
     pub(super) reset: Reset,
+    pub(super) under_way: UnderWay,
+}
+
+impl Peer {
+    /// Whether it is a process of this machine: it came from loopback, or from the very address that it came to.
+    pub(super) fn is_on_this_machine(&self) -> bool {
+        let from = self.address.ip().to_canonical();
+        let is_own = |local: SocketAddr| local.ip().to_canonical() == from;
+        from.is_loopback() || self.local.is_some_and(is_own)
+    }
 }
 
 impl Connected<IncomingStream<'_, Connections>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
         Self {
             address: *stream.remote_addr(),
+            local: stream
+                .io()
+                .stream
+                .socket()
+                .and_then(|s| s.local_addr().ok()),
             reset: stream.io().reset.clone(),
+            under_way: stream.io().watch.under_way(),
         }
     }
 }
@@ -87,6 +110,7 @@ impl Connected<IncomingStream<'_, Connections>> for Peer {
 pub(super) struct Connection {
     stream: Transport,
     reset: Reset,
+    watch: Watch,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -97,6 +121,13 @@ impl Connection {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
+    }
+
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.watch.has_moved();
+        }
+        written
     }
 }
 
@@ -118,7 +149,13 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Pending => self.watch.poll_silence(cx),
+            ready @ Poll::Ready(_) => {
+                self.watch.has_moved();
+                ready
+            }
+        }
     }
 }
 
@@ -129,7 +166,8 @@ impl AsyncWrite for Connection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,10 +184,97 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        first: Duration::from_millis(50),
+        idle: Duration::from_millis(200),
+    };
+
+    /// Both ends of a connection.
+    async fn connect(tls: Option<Arc<ServerConfig>>) -> (Connection, TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connections = Connections::new(listener, tls, PATIENCE).unwrap();
+        let address = connections.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        (connections.accept().await.0, client)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test);
+    }
+
+    #[test]
+    fn a_connection_that_says_nothing_is_given_up() {
+        run(async {
+            let (mut connection, _client) = connect(None).await;
+            let error = connection.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+            let (mut connection, mut client) = connect(None).await;
+            client.write_all(b"ab").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'a');
+            let begun = tokio::time::Instant::now();
+            assert_eq!(connection.read_u8().await.unwrap(), b'b');
+            let error = connection.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(begun.elapsed() >= PATIENCE.idle);
+        });
+    }
+
+    #[test]
+    fn a_connection_is_kept_while_a_request_is_under_way_however_long_that_takes() {
+        run(async {
+            let (mut connection, mut client) = connect(None).await;
+            client.write_all(b"a").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'a');
+            let busy = connection.watch.under_way().begin();
+            let silent = tokio::time::timeout(3 * PATIENCE.idle, connection.read_u8()).await;
+            assert!(silent.is_err(), "{silent:?}");
+            drop(busy);
+            let error = connection.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
+    }
+
+    #[test]
+    fn this_machine_is_whoever_comes_from_loopback_or_from_the_address_that_it_comes_to() {
+        for (from, to, is_here) in [
+            ("127.0.0.1:5", "127.0.0.1:80", true),
+            ("[::1]:5", "[::1]:80", true),
+            ("[::ffff:127.0.0.1]:5", "[::ffff:127.0.0.1]:80", true),
+            ("192.168.1.7:5", "192.168.1.7:80", true),
+            ("[::ffff:192.168.1.7]:5", "192.168.1.7:80", true),
+            ("192.168.1.8:5", "192.168.1.7:80", false),
+            ("[fe80::1]:5", "[fe80::2]:80", false),
+        ] {
+            let peer = Peer {
+                address: from.parse().unwrap(),
+                local: to.parse().ok(),
+                reset: Reset::default(),
+                under_way: UnderWay::default(),
+            };
+            assert_eq!(peer.is_on_this_machine(), is_here, "{from} at {to}");
+        }
     }
 }

@@ -22,11 +22,15 @@ impl Reset {
     }
 }
 
-/// Waits as drawn, and refuses what is to be refused. Otherwise gives the fault that goes with the request, if any.
-pub(super) async fn before(drawn: Drawn, reset: &Reset) -> Result<Option<Fault>, ServiceError> {
+/// Waits as drawn.
+pub(super) async fn delay(drawn: Drawn) {
     if !drawn.delay.is_zero() {
         tokio::time::sleep(drawn.delay).await;
     }
+}
+
+/// Refuses what is to be refused. Otherwise gives the fault that goes with the request, if any.
+pub(super) fn refuse(drawn: Drawn, reset: &Reset) -> Result<Option<Fault>, ServiceError> {
     let Some(fault) = drawn.fault else {
         return Ok(None);
     };
