@@ -1,6 +1,8 @@
 //! Faults on demand, as a client meets them.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -151,5 +153,29 @@ fn tables_meet_faults_that_name_their_operation() {
     assert_eq!(
         client.dynamodb("ListTables", &json!({}))["TableNames"],
         json!(["table"])
+    );
+}
+
+#[test]
+fn requests_that_wait_on_purpose_keep_no_others_out() {
+    let (_folder, endpoint, mut client) = serve(0, &["latency,ms=60000,operation=PutRecords"]);
+    // Together as large as all bodies may be that are held at once.
+    let waiting: Vec<_> = (0..16)
+        .map(|_| {
+            let mut connection = TcpStream::connect(endpoint.address()).unwrap();
+            let head = "POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: Kinesis_20131202.PutRecords\r\n\
+                        content-length: 16777216\r\n\r\n";
+            connection.write_all(head.as_bytes()).unwrap();
+            connection
+        })
+        .collect();
+    while plan(&mut client, "GET", &json!({})).1["rules"][0]["happened"] != waiting.len() {
+        thread::yield_now();
+    }
+    let begun = Instant::now();
+    client.kinesis("ListStreams", &json!({}));
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "it waited for them"
     );
 }
