@@ -182,13 +182,15 @@ impl App {
             pipeline.drain();
         }
         let all = async {
+            let mut result = Ok(());
             for pipeline in &mut pipelines {
-                pipeline.ended().await.map_err(|source| AppError::Ended {
+                let ended = pipeline.ended().await.map_err(|source| AppError::Ended {
                     pipeline: pipeline.name().to_owned(),
                     source,
-                })?;
+                });
+                result = result.and(ended);
             }
-            Ok(())
+            result
         };
         let result = self
             .io

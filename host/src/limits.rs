@@ -122,9 +122,12 @@ pub(crate) const RELOAD_QUIET: Duration = Duration::from_millis(200);
 /// whole, tell nothing. A look at an unchanged file is one `stat`.
 pub(crate) const RELOAD_POLL: Duration = Duration::from_secs(5);
 
-/// A change that releases leases must still be there after this: a file that is written in two goes may say for a moment
-/// that half of its pipelines are gone.
-pub(crate) const RELOAD_SECOND_LOOK: Duration = Duration::from_secs(2);
+/// A change of the YAML files must still be there after this: half of a file that is written in two goes may be right by
+/// itself, and a mirror of what is to go through a plugin.
+pub(crate) const RELOAD_SECOND_LOOK: Duration = Duration::from_millis(500);
+
+/// The same for a change that starts or stops a pipeline, or releases its leases.
+pub(crate) const RELOAD_LONG_SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// A file that was changed so shortly before it was looked at may be changed again within the same tick of the file
 /// system's clock: its contents are compared the next time too. The coarsest clocks count in two seconds.

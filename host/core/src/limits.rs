@@ -83,6 +83,27 @@ pub(crate) const READ_RETRY_FIRST: Duration = Duration::from_millis(400);
 /// The longest pause between reads that fail: a stream that comes back is noticed within it.
 pub(crate) const READ_RETRY_MAX: Duration = Duration::from_secs(10);
 
+// === sharing the bounds ===
+
+/// Of a pipeline's bound on user records, the least part that a shard is given: with the default of 30,000 each of eight
+/// lanes gets a batch of some 230 messages, at which what a batch costs by itself is a small part.
+pub(crate) const LEAST_ROOM_DIVISOR: u64 = 16;
+
+/// While so much comes free within this time, shards wait for it: 64 busy ones each have their turn within four seconds. With
+/// the default, on two cores, that is so while a message takes less than some 50 microseconds. Above that, what a batch costs
+/// by itself is a small part whatever its size, and all take what there is.
+pub(crate) const TURN_COMES_WITHIN: Duration = Duration::from_millis(50);
+
+/// How often that is looked at, and how often a shard that waits asks again by itself: over several turns.
+pub(crate) const PACE_LOOK: Duration = Duration::from_millis(250);
+
+/// How long a shard waits while others have their turns. What it holds may be in the way of its own: then it takes less.
+pub(crate) const LONG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Room that is less than this part of what a shard holds is not given even if all take what there is: it would run batches
+/// of a few messages whenever another shard is done with some.
+pub(crate) const HASTY_ROOM_DIVISOR: u64 = 8;
+
 // === breaker ===
 
 /// The first pause between two probes of a step that fails everything, at most: what mends itself, such as a service that

@@ -196,11 +196,15 @@ impl World {
     }
 
     fn tell(&mut self, event: ConsumerEvent) {
-        let room = |usage| self.budget.reserve_room(&self.shard, usage);
+        let room = |usage| {
+            self.budget
+                .reserve_room(Instant::default(), &self.shard, usage)
+        };
         self.consumer
             .handle(Instant::default(), event, room, 0, &mut self.effects);
         let (usage, wants_room) = (self.consumer.usage(), self.consumer.wants_room());
-        self.budget.settle(&self.shard, usage, wants_room);
+        self.budget
+            .settle(Instant::default(), &self.shard, usage, wants_room);
         let mut stored = None;
         for effect in self.effects.drain(..) {
             match effect {

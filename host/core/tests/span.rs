@@ -92,13 +92,14 @@ impl World {
     fn handle(&mut self, index: usize, event: ConsumerEvent) {
         let shard = &mut self.shards[index];
         let budget = &mut self.budget;
-        let room = |usage| budget.reserve_room(&shard.id, usage);
+        let room = |usage| budget.reserve_room(Instant::default(), &shard.id, usage);
         let mut effects = Vec::new();
         shard
             .consumer
             .handle(Instant::default(), event, room, 0, &mut effects);
         let (usage, wants_room) = (shard.consumer.usage(), shard.consumer.wants_room());
-        self.budget.settle(&shard.id, usage, wants_room);
+        self.budget
+            .settle(Instant::default(), &shard.id, usage, wants_room);
         for effect in effects {
             match effect {
                 ConsumerEffect::Run(batch) => shard.batches.push(batch),
@@ -201,7 +202,7 @@ proptest! {
                 is_moving |= world.run(shard, 0) | world.store(shard);
                 prop_assert!(world.again() <= SPAN + shards as u64, "{}", world.again());
             }
-            while let Some(next) = world.budget.next_opener() {
+            while let Some(next) = world.budget.next_opener(Instant::default()) {
                 let shard = world.shards.iter().position(|shard| shard.id == next).unwrap();
                 world.handle(shard, ConsumerEvent::Tick);
                 is_moving = true;

@@ -62,6 +62,15 @@ pub(crate) struct Shell {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) fetch: Fetch,
     pub(crate) tick_at: u64,
+    /// When it asks for room again by itself.
+    pub(crate) asks_for_room: Option<Instant>,
+}
+
+impl Shell {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let due = self.consumer.next_deadline();
+        due.into_iter().chain(self.asks_for_room).min()
+    }
 }
 
 /// The task that reads a shard.

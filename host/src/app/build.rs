@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use shardwright_core::WorkerId;
 use shardwright_core::pipeline::{
     self, DeadLetterTarget, Endpoint, FileTarget, Pipeline, Place, PluginRef,
 };
+use shardwright_core::{ShardListing, WorkerId};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -21,7 +21,7 @@ use crate::builtin::{BUILTINS, builtin};
 use crate::data_dir::DataDir;
 use crate::limits::PLUGIN_BYTES_MAX;
 use crate::ports::{
-    DeadLetterSink, LeaseTable, PluginLimits, PluginRuntime, PluginSpec, PrepareError,
+    DeadLetterSink, ErrorKind, LeaseTable, PluginLimits, PluginRuntime, PluginSpec, PrepareError,
     PreparedPlugin, Sink, StreamSource,
 };
 use crate::runtime::{GenerationParts, PipelineParts, RunningPipeline};
@@ -117,6 +117,26 @@ impl Builder {
             source,
             table,
         })
+    }
+
+    /// As [`whole`](Self::whole), and the stream is there to be read: a change that names a wrong one is refused (HR-2),
+    /// where at the start of a process it is told and nothing runs.
+    pub(super) async fn readable(
+        self: &Arc<Self>,
+        pipeline: Arc<Pipeline>,
+    ) -> Result<Whole, AppError> {
+        let name = pipeline.name.to_string();
+        let whole = self.whole(pipeline).await?;
+        match whole.source.list_shards(ShardListing::All).await {
+            Err(source) if matches!(source.kind, ErrorKind::Fatal | ErrorKind::NotFound) => {
+                Err(AppError::Stream {
+                    pipeline: name,
+                    source,
+                })
+            }
+            // What is only away for now is waited for once it runs.
+            Ok(_) | Err(_) => Ok(whole),
+        }
     }
 
     pub(super) fn start(&self, whole: &Whole, worker: &WorkerId) -> RunningPipeline {

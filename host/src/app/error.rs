@@ -21,6 +21,14 @@ pub enum AppError {
     /// AWS, or what stands in for it.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// A stream that cannot be read.
+    #[error("pipeline `{pipeline}`: {source}")]
+    Stream {
+        /// The pipeline.
+        pipeline: String,
+        /// Why.
+        source: PortError,
+    },
     /// The plugin engine.
     #[error(transparent)]
     Engine(#[from] InvalidEngine),

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::build::{Builder, Whole};
 use crate::adapters::FileLooks;
 use crate::config;
-use crate::limits::RELOAD_SECOND_LOOK;
+use crate::limits::{RELOAD_LONG_SECOND_LOOK, RELOAD_SECOND_LOOK};
 use crate::runtime::GenerationParts;
 
 /// What is to be done, in this order.
@@ -141,14 +141,13 @@ impl Planner {
                 generation.await.map(swap)
             }
             Some(_) => {
-                let whole = self.builder.whole(Arc::clone(&pipeline)).await;
+                let whole = self.builder.readable(Arc::clone(&pipeline)).await;
                 whole.map(|whole| Step::Restart { whole, what })
             }
-            None => self
-                .builder
-                .whole(Arc::clone(&pipeline))
-                .await
-                .map(Step::Start),
+            None => {
+                let whole = self.builder.readable(Arc::clone(&pipeline)).await;
+                whole.map(Step::Start)
+            }
         };
         match built {
             Ok(step) => {
@@ -167,7 +166,7 @@ impl Planner {
 
     /// Reads the YAML files if they have changed. All of them are right, or what they said before stays wanted.
     ///
-    /// A change that releases leases is looked at twice: a file that is being written may lack half of its pipelines.
+    /// A change is looked at twice: a file that is being written may lack half of its pipelines, or of their steps.
     async fn read(&mut self, running: &[GenerationParts]) -> Result<(), String> {
         let mut seen_once = None;
         loop {
@@ -181,13 +180,18 @@ impl Planner {
             self.read = Some(digests);
             let wanted = self.load().await?;
             let diff = PipelineDiff::between(&described(running), &wanted);
-            let gives_up = diff.changes.values().any(Change::releases_leases);
-            if !gives_up {
+            if diff.is_empty() {
                 self.wanted = wanted;
                 return Ok(());
             }
             seen_once = Some(wanted);
-            tokio::time::sleep(RELOAD_SECOND_LOOK).await;
+            let is_whole = |change: &Change| *change == Change::Added || change.releases_leases();
+            let pause = if diff.changes.values().any(is_whole) {
+                RELOAD_LONG_SECOND_LOOK
+            } else {
+                RELOAD_SECOND_LOOK
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

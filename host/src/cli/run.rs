@@ -86,8 +86,12 @@ impl Run {
         app.io().spawn(signals.exit_at_next());
         let stopped = app.stop(running.into_running());
         app.close();
-        stopped?;
+        // What the stop is due to comes first; that it took too long then is told as well.
+        if let (Err(_), Err(error)) = (&ended, &stopped) {
+            tracing::error!(%error, "the worker did not stop in order");
+        }
         ended?;
+        stopped?;
         tracing::info!("stopped; checkpoints are written and leases released");
         Ok(ExitCode::SUCCESS)
     }

@@ -97,6 +97,8 @@ struct Shell {
     told: (u64, u64),
     /// With a pause, the probes that had failed as of the last look.
     told_of_pause: Option<u32>,
+    /// When it asks for room again by itself.
+    asks_for_room: Option<Instant>,
     effects: Vec<ConsumerEffect>,
 }
 
@@ -133,6 +135,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         is_draining: false,
         told: (0, 0),
         told_of_pause: None,
+        asks_for_room: None,
         effects: Vec::new(),
         shared,
     };
@@ -175,7 +178,8 @@ impl Shell {
             return;
         }
         loop {
-            let deadline = self.consumer.next_deadline();
+            let due = self.consumer.next_deadline();
+            let deadline = due.into_iter().chain(self.asks_for_room).min();
             tokio::select! {
                 biased;
                 changed = self.orders.changed() => {
@@ -283,13 +287,13 @@ impl Shell {
 
     fn handle(&mut self, event: ConsumerEvent) -> Over {
         let (shared, shard) = (&self.shared, &self.shard);
-        let room = |usage| shared.budget(|budget| budget.reserve_room(shard, usage));
+        let now = shared.clock.now();
+        let room = |usage| shared.budget(|budget| budget.reserve_room(now, shard, usage));
         let random = self.entropy.draw() as u64;
         let mut effects = std::mem::take(&mut self.effects);
-        self.consumer
-            .handle(shared.clock.now(), event, room, random, &mut effects);
+        self.consumer.handle(now, event, room, random, &mut effects);
         let (usage, wants_room) = (self.consumer.usage(), self.consumer.wants_room());
-        shared.budget(|budget| budget.settle(shard, usage, wants_room));
+        self.asks_for_room = shared.budget(|budget| budget.settle(now, shard, usage, wants_room));
         self.publish();
         self.tell_of_intake();
         self.tell_of_pause();

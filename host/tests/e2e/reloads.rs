@@ -344,6 +344,12 @@ fn pipelines_come_and_go_with_their_files() {
 
     machine.write("pipelines/comes.yaml", &pipeline("comes", "one"));
     await_that("a new pipeline", &|_| written("comes") == 200);
+    // HR-2: one that names a stream which is not there does not start, and stops nobody else.
+    machine.write("pipelines/wrong.yaml", &pipeline("wrong", "nowhere"));
+    await_that("a wrong stream is refused", &|told| {
+        told.contains("a new pipeline does not start") && told.contains("nowhere")
+    });
+    fs::remove_file(machine.path("pipelines/wrong.yaml")).unwrap();
     machine.write("pipelines/comes.yaml", &pipeline("comes", "two"));
     await_that("it reads another stream", &|told| {
         told.contains("drained and started anew") && written("comes") == 400

@@ -217,7 +217,7 @@ fn the_end_of_the_shard_is_the_last_checkpoint() {
     };
     let to = Checkpoint::ShardEnd;
     let end = LeaseChange::Checkpoint { to, children };
-    assert_eq!(kept.sent(1.0, ended), [end.clone()]);
+    assert_eq!(kept.sent(1.0, ended), std::slice::from_ref(&end));
     // KCL's testCallWhenApplicationDoesNotCheckpoint: the shard is not over before its end is durable.
     let effects = kept.tell(1.05, no_answer());
     assert!(!effects.contains(&KeeperEffect::Ended), "{effects:?}");

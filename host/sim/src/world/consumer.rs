@@ -76,6 +76,7 @@ impl World {
             lanes: lanes.collect(),
             fetch: self.fetch(process, from),
             tick_at: u64::MAX,
+            asks_for_room: None,
             shard: start.tenure.shard.clone(),
             tenure: start.tenure,
         };
@@ -150,11 +151,7 @@ impl World {
             return;
         }
         shell.tick_at = u64::MAX;
-        if shell
-            .consumer
-            .next_deadline()
-            .is_some_and(|due| due <= clock)
-        {
+        if shell.next_deadline().is_some_and(|due| due <= clock) {
             self.handle(process, life, ConsumerEvent::Tick);
         } else {
             self.plan_tick(process, life);
@@ -165,7 +162,7 @@ impl World {
         let Some(shell) = self.processes[process].shell(life) else {
             return;
         };
-        let Some(due) = shell.consumer.next_deadline() else {
+        let Some(due) = shell.next_deadline() else {
             return;
         };
         let planned = shell.tick_at;
@@ -187,13 +184,13 @@ impl World {
         };
         let shell = &mut known.shells[at];
         let budget = &mut known.budget;
-        let room = |usage| budget.reserve_room(&shell.shard, usage);
+        let room = |usage| budget.reserve_room(now, &shell.shard, usage);
         let mut effects = Vec::new();
         shell
             .consumer
             .handle(now, event, room, random, &mut effects);
         let (usage, wants_room) = (shell.consumer.usage(), shell.consumer.wants_room());
-        budget.settle(&shell.shard, usage, wants_room);
+        shell.asks_for_room = budget.settle(now, &shell.shard, usage, wants_room);
         self.give_room(process);
         let mut is_over = false;
         for effect in effects {
@@ -339,12 +336,13 @@ impl World {
 
     /// Whoever waits in this process and may go on now hears of it.
     pub(super) fn give_room(&mut self, process: usize) {
+        let now = self.clock_of(process);
         let known = &mut self.processes[process];
         let mut told = Vec::new();
         while let Some(shard) = known.budget.next_reader() {
             told.push((shard, Input::MayRead));
         }
-        while let Some(shard) = known.budget.next_opener() {
+        while let Some(shard) = known.budget.next_opener(now) {
             told.push((shard, Input::MayOpen));
         }
         for (shard, input) in told {

@@ -9,6 +9,9 @@ use shardwright_core::pipeline::LineFormat;
 
 use crate::ports::Outgoing;
 
+/// How every line begins.
+pub(super) const LINE_BEGIN: &[u8] = br#"{"id":""#;
+
 /// Appends one line: `{"id":…,"key":…,"data":…}`.
 ///
 /// Payloads that are not UTF-8 come as `data_base64`. With [`LineFormat::Json`] a payload that is a JSON value is written

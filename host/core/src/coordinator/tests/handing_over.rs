@@ -122,7 +122,7 @@ fn a_row_in_a_handoff_is_left_alone_until_it_expires() {
     }
 }
 
-/// KCL: renewLease_testGracefulShutdown_updateLeaseWhenDetectedShutdown, and what follows from it: the old owner drains,
+/// KCL: `renewLease_testGracefulShutdown_updateLeaseWhenDetectedShutdown`, and what follows from it: the old owner drains,
 /// checkpoints, and lets the new one begin. It learns of the handoff by its own writes or by a listing, whichever is first.
 #[test]
 fn an_owner_drains_when_kcl_hands_its_lease_to_another() {

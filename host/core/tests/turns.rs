@@ -1,0 +1,326 @@
+//! Many busy shards of one worker take turns: a handler is called with full batches, however many shards there are, and
+//! no shard stands still for long.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "whatever goes wrong here fails the test"
+)]
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use shardwright_core::{
+    Batch, BatchBounds, Budget, Checkpoint, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
+    ConsumerSettings, HashRange, Instant, Opening, Outcome, Ran, Record, RetryPolicy,
+    SequenceNumber, ShardId, Usage,
+};
+
+/// As a pipeline has them unless its YAML says otherwise.
+const LIMITS: Usage = Usage {
+    records: 30_000,
+    span: 100_000,
+    bytes: u64::MAX / 2,
+};
+const LANES: u16 = 8;
+const BATCH: usize = 500;
+const READ: u64 = 10_000;
+const READ_TAKES: Duration = Duration::from_millis(10);
+/// Batches that run at once.
+const CORES: usize = 2;
+
+/// How long things take.
+#[derive(Clone, Copy)]
+struct Pace {
+    batch: Duration,
+    message: Duration,
+    store: Duration,
+}
+
+enum Happens {
+    Ran(usize, Box<Batch>),
+    Read(usize),
+    Stored(usize, Checkpoint),
+    Room(usize),
+    Due(usize),
+}
+
+struct Shard {
+    id: ShardId,
+    consumer: Consumer,
+    asks_for_room: Option<Instant>,
+    is_reading: bool,
+    read: u64,
+    /// When it was last done with something.
+    moved_at: Instant,
+    stood_still: Duration,
+}
+
+struct World {
+    pace: Pace,
+    now: Instant,
+    budget: Budget,
+    shards: Vec<Shard>,
+    agenda: BinaryHeap<Reverse<(Instant, u64)>>,
+    happens: BTreeMap<u64, Happens>,
+    waiting: VecDeque<(usize, Box<Batch>)>,
+    running: usize,
+    batches: u64,
+    messages: u64,
+    stores: u64,
+}
+
+impl World {
+    fn new(shards: usize, pace: Pace) -> Self {
+        let now = Instant::from_nanos(1_000_000_000_000);
+        let settings = ConsumerSettings {
+            lanes: LANES,
+            batch: BatchBounds {
+                records: BATCH,
+                bytes: 1 << 20,
+                wait: Duration::from_millis(20),
+            },
+            retry: RetryPolicy {
+                attempts: 5,
+                backoff_min: Duration::from_millis(100),
+                backoff_max: Duration::from_secs(10),
+                max_age: Duration::from_hours(1),
+            },
+            opening: Opening {
+                deaggregate: None,
+                range: HashRange::FULL,
+            },
+            checkpoint_every: Duration::from_secs(5),
+            checkpoint_after: LIMITS.span / 8,
+            wanted: ColumnsWanted {
+                keys: false,
+                sequence_numbers: false,
+                sub_sequence_numbers: false,
+                arrival_times: false,
+            },
+            hold_max: Duration::from_hours(1),
+            breaker: None,
+        };
+        let shard = |number| Shard {
+            id: ShardId::new(format!("shardId-{number:012}")),
+            consumer: Consumer::new(now, settings, Checkpoint::TrimHorizon),
+            asks_for_room: None,
+            is_reading: false,
+            read: 0,
+            moved_at: now,
+            stood_still: Duration::ZERO,
+        };
+        let mut world = Self {
+            pace,
+            now,
+            budget: Budget::new(LIMITS, 1),
+            shards: (0..shards).map(shard).collect(),
+            agenda: BinaryHeap::new(),
+            happens: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            running: 0,
+            batches: 0,
+            messages: 0,
+            stores: 0,
+        };
+        for index in 0..shards {
+            world.read(index);
+        }
+        world
+    }
+
+    fn after(&mut self, wait: Duration, what: Happens) {
+        let number = self.agenda.len() as u64 + self.happens.len() as u64;
+        let number = self
+            .happens
+            .keys()
+            .next_back()
+            .map_or(number, |last| last + 1);
+        self.agenda.push(Reverse((self.now + wait, number)));
+        self.happens.insert(number, what);
+    }
+
+    fn read(&mut self, index: usize) {
+        let shard = &mut self.shards[index];
+        if !shard.is_reading && !shard.consumer.wants_room() {
+            shard.is_reading = true;
+            self.after(READ_TAKES, Happens::Read(index));
+        }
+    }
+
+    fn run_until(&mut self, end: Instant) {
+        while let Some(Reverse((at, number))) = self.agenda.pop() {
+            if at > end {
+                self.agenda.push(Reverse((at, number)));
+                self.now = end;
+                return;
+            }
+            self.now = at;
+            match self.happens.remove(&number).unwrap() {
+                Happens::Ran(index, batch) => {
+                    self.running -= 1;
+                    self.messages += batch.len() as u64;
+                    let shard = &mut self.shards[index];
+                    shard.stood_still = shard.stood_still.max(at.since(shard.moved_at));
+                    shard.moved_at = at;
+                    let ran = Ran::Done(Outcome::default());
+                    self.handle(index, ConsumerEvent::Ran { batch, ran });
+                }
+                Happens::Read(index) => {
+                    let shard = &mut self.shards[index];
+                    shard.is_reading = false;
+                    let records = (shard.read + 1..=shard.read + READ).map(|number| Record {
+                        sequence: SequenceNumber::parse(number.to_string()).unwrap(),
+                        key: format!("{number}").into(),
+                        data: Bytes::from_static(b"x"),
+                        arrival_ms: 0,
+                    });
+                    let event = ConsumerEvent::Read {
+                        records: records.collect(),
+                        end: None,
+                        millis_behind_latest: 1,
+                    };
+                    shard.read += READ;
+                    self.handle(index, event);
+                }
+                Happens::Stored(index, checkpoint) => {
+                    self.stores += 1;
+                    self.handle(index, ConsumerEvent::Stored(checkpoint));
+                }
+                Happens::Room(index) => self.handle(index, ConsumerEvent::Tick),
+                Happens::Due(index) => {
+                    let shard = &self.shards[index];
+                    let due = [shard.consumer.next_deadline(), shard.asks_for_room];
+                    if due.into_iter().flatten().any(|due| due <= at) {
+                        self.handle(index, ConsumerEvent::Tick);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_batches(&mut self) {
+        while self.running < CORES
+            && let Some((index, batch)) = self.waiting.pop_front()
+        {
+            self.running += 1;
+            let takes = self.pace.batch + self.pace.message * batch.len() as u32;
+            self.after(takes, Happens::Ran(index, batch));
+        }
+    }
+
+    fn handle(&mut self, index: usize, event: ConsumerEvent) {
+        let (now, budget) = (self.now, &mut self.budget);
+        let shard = &mut self.shards[index];
+        let room = |usage| budget.reserve_room(now, &shard.id, usage);
+        let mut effects = Vec::new();
+        shard.consumer.handle(now, event, room, 0, &mut effects);
+        let (usage, wants_room) = (shard.consumer.usage(), shard.consumer.wants_room());
+        shard.asks_for_room = self.budget.settle(now, &shard.id, usage, wants_room);
+        let due = shard.consumer.next_deadline().into_iter();
+        if let Some(due) = due.chain(shard.asks_for_room).min() {
+            self.after(due.since(now), Happens::Due(index));
+        }
+        for effect in effects {
+            match effect {
+                ConsumerEffect::Run(batch) => {
+                    self.batches += 1;
+                    self.waiting.push_back((index, batch));
+                }
+                ConsumerEffect::Store(delta) => {
+                    self.after(self.pace.store, Happens::Stored(index, delta.to));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        self.run_batches();
+        while let Some(shard) = self.budget.next_opener(now) {
+            let told = self.shards.iter().position(|known| known.id == shard);
+            self.after(Duration::ZERO, Happens::Room(told.unwrap()));
+        }
+        self.read(index);
+    }
+}
+
+/// What came of it after a while, during whose first part nothing ran: instances are being made.
+struct Played {
+    messages_a_batch: u64,
+    messages_a_store: u64,
+    /// The longest time during which a shard was done with nothing.
+    stood_still: Duration,
+}
+
+fn play(shards: usize, message: Duration, starts_after: Duration, lasts: Duration) -> Played {
+    let pace = Pace {
+        batch: Duration::from_micros(13),
+        message,
+        store: Duration::from_millis(5),
+    };
+    let mut world = World::new(shards, pace);
+    let begins = world.now + starts_after;
+    world.running = CORES;
+    world.run_until(begins);
+    world.running = 0;
+    for shard in &mut world.shards {
+        shard.moved_at = begins;
+    }
+    world.run_batches();
+    world.run_until(begins + lasts);
+    let now = world.now;
+    let still = world.shards.iter().map(|shard| {
+        let since = now.since(shard.moved_at);
+        shard.stood_still.max(since)
+    });
+    Played {
+        messages_a_batch: world.messages / world.batches,
+        messages_a_store: world.messages / world.stores,
+        stood_still: still.max().unwrap_or_default(),
+    }
+}
+
+const QUICK: Duration = Duration::from_micros(5);
+const AT_ONCE: Duration = Duration::ZERO;
+
+#[test]
+fn batches_are_full_however_many_shards_there_are() {
+    for (shards, starts_after) in [
+        (4, AT_ONCE),
+        (64, AT_ONCE),
+        (64, Duration::from_millis(700)),
+        (300, AT_ONCE),
+    ] {
+        let played = play(shards, QUICK, starts_after, Duration::from_secs(2));
+        let Played {
+            messages_a_batch,
+            messages_a_store,
+            stood_still,
+        } = played;
+        assert!(
+            messages_a_batch >= 150,
+            "{shards} shards: {messages_a_batch} a batch"
+        );
+        assert!(
+            messages_a_store >= 1_000,
+            "{shards} shards: {messages_a_store} a checkpoint"
+        );
+        assert!(
+            stood_still <= Duration::from_secs(2),
+            "{shards} shards: {stood_still:?}"
+        );
+    }
+}
+
+/// Turns would be long: shards share the room instead, in smaller batches.
+#[test]
+fn shards_do_not_wait_for_their_turns_at_a_slow_handler() {
+    let millisecond = Duration::from_millis(1);
+    let played = play(64, millisecond, AT_ONCE, Duration::from_mins(2));
+    // Two cores take 15 seconds for what may be in flight, whoever has it.
+    assert!(
+        played.stood_still <= Duration::from_secs(20),
+        "{:?}",
+        played.stood_still
+    );
+}
