@@ -99,7 +99,6 @@ impl Lane {
                     self.pass_over(generation, instances).await;
                 }
                 Some(LaneWork::Retire) => {
-                    self.permit.wait().await;
                     let mut flushed = self.flush(FlushReason::Reload, |_step| true).await;
                     flushed.lost.extend(self.state.take_over(0, |_step| false));
                     self.instances.clear();
@@ -211,6 +210,9 @@ impl Lane {
             if self.instances[step].is_none() || !is_meant(step) {
                 continue;
             }
+            // It calls a plugin and delivers, as a batch does: no more than one may it begin under a lease that may be
+            // another's. The step before may have taken long.
+            self.permit.wait().await;
             match self.flush_step(step, reason, &mut state).await {
                 Ok(outcome) => {
                     total.released.extend(outcome.released);

@@ -97,7 +97,13 @@ impl World {
             return;
         }
         let is_old = |instance: &Instance| instance.generation != newest;
-        if task.instances.iter().flatten().any(is_old) {
+        let is_left = task.instances.iter().flatten().any(is_old);
+        let calls = |work: &LaneWork| matches!(work, LaneWork::Run(_) | LaneWork::Flush(_));
+        if now >= permit && (is_left || task.work.front().is_some_and(calls)) {
+            let at = self.local_after(process, PERMIT_LOOK_EVERY);
+            return self.at(at, Event::Consumer(process, life, Input::Lane(lane)));
+        }
+        if is_left {
             return self.flush(process, life, lane, FlushReason::Reload, false);
         }
         match task.work.front() {
@@ -110,10 +116,6 @@ impl World {
                 );
             }
             None => {}
-            Some(LaneWork::Run(_)) if now >= permit => {
-                let at = self.local_after(process, PERMIT_LOOK_EVERY);
-                self.at(at, Event::Consumer(process, life, Input::Lane(lane)));
-            }
             Some(_) => match task.work.pop_front() {
                 Some(LaneWork::Run(batch)) => self.run(process, life, lane, batch),
                 Some(LaneWork::Flush(reason)) => self.flush(process, life, lane, reason, true),
@@ -124,13 +126,22 @@ impl World {
     }
 
     pub(super) fn flush_idle(&mut self, process: usize, life: usize, lane: usize, turn: u32) {
+        let now = self.clock_of(process);
         let newest = self.processes[process].generation;
         let Some(shell) = self.processes[process].shell(life) else {
             return;
         };
+        let permit = shell.permit;
         let task = &shell.lanes[lane];
         if task.is_busy || task.turn != turn || !task.work.is_empty() || task.state.held() == 0 {
             return;
+        }
+        if now >= permit {
+            let at = self.local_after(process, PERMIT_LOOK_EVERY);
+            return self.at(
+                at,
+                Event::Consumer(process, life, Input::Idle { lane, turn }),
+            );
         }
         let is_old = |instance: &Instance| instance.generation != newest;
         let reason = if task.instances.iter().flatten().any(is_old) {
@@ -381,6 +392,8 @@ impl World {
         reason: FlushReason,
         is_asked: bool,
     ) {
+        let tenure = self.scene.ledger.lives[life].tenure.clone();
+        self.check_tenure(process, &tenure);
         let (mut turn, mut state) = self.begin_turn(process, life, lane);
         self.scene
             .tell(|| format!("p{process} flushes lane {lane} of life {life}: {reason:?}"));

@@ -109,7 +109,10 @@ impl PluginInstance for SimInstance {
             let mut world = self.sim.world();
             let is_begun =
                 world.begin_turn(&self.lane, self.life, self.step, self.plugin, Vec::new());
-            is_begun.then(|| world.flush(&mut self.hands, self.step))
+            self.life.filter(|_| is_begun).map(|life| {
+                world.check_tenure(self.lane.0, life);
+                world.flush(&mut self.hands, self.step)
+            })
         };
         Box::pin(async move {
             match call {

@@ -375,7 +375,7 @@ impl World {
         self.processes[process].lives.insert(id.clone(), number);
     }
 
-    /// LE-3: nobody else has taken the lease before this process began its last batch. Two living processes of one name
+    /// LE-3: nobody else has taken the lease before this process began its last batch or flush. Two living processes of one name
     /// are excepted: the second takes over at once, since its lock on the name says that the first is gone. So is an owner
     /// that was asked to hand over and took too long, which is robbed in its lifetime.
     pub(super) fn check_tenure(&mut self, process: usize, life: usize) {
@@ -388,7 +388,7 @@ impl World {
         if row.incarnation != Some(tenure.incarnation) && !has_twin && !is_robbed {
             let owner = row.owner.clone();
             let what =
-                format!("p{process} begins a batch of {tenure}, and {owner:?} has the lease");
+                format!("p{process} calls a plugin for {tenure}, and {owner:?} has the lease");
             self.scene.violate("LE-3", what);
         }
     }
