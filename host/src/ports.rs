@@ -40,8 +40,10 @@ pub enum ErrorKind {
     InvalidPosition,
     /// The stream, shard or table is not there.
     NotFound,
-    /// Trying again cannot help: bad credentials, a request that is refused, data that the target cannot take.
+    /// Trying again cannot help until somebody mends something: bad credentials, a request that is refused.
     Fatal,
+    /// The one thing that it is about can never be taken, and others can: a record that is too large, a key that is too long.
+    Unfit,
 }
 
 /// A failed call to the world.

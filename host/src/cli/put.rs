@@ -238,7 +238,10 @@ impl Putter {
 
 /// Whether trying again is in vain.
 fn is_final(error: &PortError) -> bool {
-    matches!(error.kind, ErrorKind::Fatal | ErrorKind::NotFound)
+    matches!(
+        error.kind,
+        ErrorKind::Fatal | ErrorKind::NotFound | ErrorKind::Unfit
+    )
 }
 
 fn entry_of(packed: PackedRecord) -> PutEntry {

@@ -66,7 +66,8 @@ pub struct DeliveryError {
 ///
 /// One call carries emissions of one lane, in order. A sink tries each of them once: whoever calls tries the failed
 /// ones again, after a back-off. Order per key holds under that: once an emission of a key has failed in a call, later
-/// ones of that key are failed too and not sent (`Transient`). Calls of different lanes run at once; their number is
+/// ones of that key are failed too and not sent (`Transient`). Only [`Unfit`](super::ErrorKind::Unfit) says that an emission
+/// need not be tried again; whatever is wrong with the target is waited for. Calls of different lanes run at once; their number is
 /// bounded by shards times lanes.
 pub trait Sink: Send + Sync {
     /// What `delivered` means here, for logs and docs: one sentence.

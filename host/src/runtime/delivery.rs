@@ -13,7 +13,8 @@ const FAILURES_PER_REPORT: u32 = 5;
 /// Delivers everything in `run`, sink by sink, in order.
 ///
 /// A sink that is away is waited for: its emissions are tried again with back-off until `on_failure.retry.max_age`, and
-/// meanwhile the lane does nothing else, which is the back-pressure. What it refuses for good fails its source.
+/// meanwhile the lane does nothing else, which is the back-pressure. So is one that refuses everything, since a policy that is
+/// wrong is no fault of the messages. What it can never take fails its source.
 pub(super) async fn deliver(
     shared: &Shared,
     generation: &Generation,
@@ -41,6 +42,7 @@ async fn deliver_to(
     let mut entropy = None;
     let mut left: Option<Vec<usize>> = None;
     let mut failures = 0_u32;
+    let mut is_help_called = false;
     loop {
         let deliveries: Vec<Delivery<'_>> = run
             .deliveries(number)
@@ -67,9 +69,14 @@ async fn deliver_to(
         }
         left = Some(again);
         let entropy = entropy.get_or_insert_with(|| shared.clock.entropy());
-        if failures.is_multiple_of(FAILURES_PER_REPORT) {
+        let wants_help = error.failed.iter().find(|(_, why)| needs_help(why.kind));
+        let is_news = wants_help.is_some() && !is_help_called;
+        is_help_called |= is_news;
+        if is_news || failures.is_multiple_of(FAILURES_PER_REPORT) {
             let pipeline = shared.name();
-            tracing::warn!(pipeline, %shard, failures, %error, "a sink does not take emissions; the shard waits for it");
+            let why = wants_help.or(error.failed.first());
+            let error = why.map_or("", |(_, why)| &why.what);
+            tracing::warn!(pipeline, %shard, failures, error, "a sink does not take emissions; the shard waits for it");
         }
         let pause = retry.pause(failures, entropy.draw() as u64);
         shared.clock.sleep(pause).await;
@@ -97,6 +104,14 @@ fn outgoing<'a>(
 
 type Refused = (usize, &'static str, String);
 
+/// Whether it is waited for and does not pass by itself.
+fn needs_help(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound | ErrorKind::Fatal | ErrorKind::InvalidPosition
+    )
+}
+
 /// Tells what is refused for good from what is worth another try, the latter rising.
 fn sort_failures(
     error: &DeliveryError,
@@ -110,7 +125,7 @@ fn sort_failures(
             continue;
         };
         match failure.kind {
-            ErrorKind::Fatal => refused.push((delivery.id, "delivery", failure.what.clone())),
+            ErrorKind::Unfit => refused.push((delivery.id, "delivery", failure.what.clone())),
             _ if is_too_old => refused.push((delivery.id, "age", failure.what.clone())),
             _ => again.push(delivery.id),
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use shardwright_core::pipeline::Order;
 
 use super::error::{kind_of_code, port_error};
@@ -96,7 +97,19 @@ impl KinesisSink {
             .await;
         let results = match sent {
             Ok(answer) => answer.records,
-            Err(error) => return fail_all(port_error(call(), &error)),
+            Err(error) => {
+                let mut failed = port_error(call(), &error);
+                // What was checked beforehand is taken by any stream; but not every one takes what is large.
+                let is_invalid = error.code().is_some_and(is_about_the_records);
+                if is_invalid
+                    && request
+                        .iter()
+                        .all(|&index| plan::is_large(&emissions[index]))
+                {
+                    failed.kind = ErrorKind::Unfit;
+                }
+                return fail_all(failed);
+            }
         };
         if results.len() != request.len() {
             // Which of them are delivered cannot be told, so that all are sent again.
@@ -174,6 +187,11 @@ impl<'a> Outcome<'a> {
         }
         is_held
     }
+}
+
+/// Whether a code says that the request itself is wrong, and not who makes it or what it is made to.
+fn is_about_the_records(code: &str) -> bool {
+    matches!(code, "InvalidArgumentException" | "ValidationException")
 }
 
 fn entry(

@@ -219,7 +219,9 @@ fn trouble(error: PortError) -> Trouble {
     let kind = match error.kind {
         ErrorKind::Transient | ErrorKind::ExpiredIterator => TroubleKind::Transient,
         ErrorKind::Throttled => TroubleKind::Throttled,
-        ErrorKind::InvalidPosition | ErrorKind::NotFound | ErrorKind::Fatal => TroubleKind::Fatal,
+        ErrorKind::InvalidPosition | ErrorKind::NotFound | ErrorKind::Fatal | ErrorKind::Unfit => {
+            TroubleKind::Fatal
+        }
     };
     Trouble {
         kind,

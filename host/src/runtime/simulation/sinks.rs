@@ -177,7 +177,7 @@ impl World {
                 stuck.push(key);
             } else if self.scene.strikes(Fault::SinkRefuses) {
                 self.scene.ledger.say(node, Said::Reject);
-                failed.push((index, PortError::new(ErrorKind::Fatal, "simulated")));
+                failed.push((index, PortError::new(ErrorKind::Unfit, "simulated")));
             } else {
                 self.scene.ledger.say(node, Said::Ack);
                 self.sinks[sink].count += 1;

@@ -19,6 +19,7 @@ pub(super) async fn suite(endpoint: &str) {
     without_order_nothing_is_held_back(endpoint).await;
     a_record_that_no_stream_takes_fails_alone(endpoint).await;
     a_stream_that_is_not_there_fails_all(endpoint).await;
+    a_target_that_refuses_to_be_used_is_no_fault_of_the_records(endpoint).await;
 }
 
 async fn sink(endpoint: &str, stream: &str, order: Order) -> KinesisSink {
@@ -247,7 +248,7 @@ async fn a_record_that_no_stream_takes_fails_alone(endpoint: &str) {
         ("x".repeat(257), vec![b'5'; 10]),
     ];
     let failed = failures(sink.deliver(&outgoing(&shard, &made)).await);
-    assert_eq!(failed, [1, 2, 4].map(|index| (index, ErrorKind::Fatal)));
+    assert_eq!(failed, [1, 2, 4].map(|index| (index, ErrorKind::Unfit)));
     let shards = source
         .list_shards(ShardListing::All)
         .await
@@ -256,6 +257,59 @@ async fn a_record_that_no_stream_takes_fails_alone(endpoint: &str) {
     let mut keys: Vec<&str> = records.iter().map(|record| &*record.key).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["a", "d"]);
+}
+
+/// A refusal of the whole request.
+fn refusal(code: &str) -> Fault {
+    Fault::Answer {
+        status: 400,
+        body: format!(r#"{{"__type":"{code}","message":"scripted"}}"#),
+    }
+}
+
+async fn a_target_that_refuses_to_be_used_is_no_fault_of_the_records(endpoint: &str) {
+    let proxy = Proxy::to(endpoint).await;
+    let sink = sink(proxy.endpoint(), "scripted", Order::PerKey).await;
+    let shard = ShardId::from("shardId-000000000000");
+    let small = made(&[("a", "1"), ("b", "1")]);
+    let large = [("a".to_owned(), vec![b'1'; 2 * 1024 * 1024])];
+    for code in [
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "KMSDisabledException",
+        "UnrecognizedClientException",
+        "SomethingNew",
+    ] {
+        proxy.next("PutRecords", refusal(code));
+        let failed = failures(sink.deliver(&outgoing(&shard, &small)).await);
+        assert_eq!(
+            failed,
+            [0, 1].map(|index| (index, ErrorKind::Fatal)),
+            "{code}"
+        );
+        proxy.next("PutRecords", refusal(code));
+        let failed = failures(sink.deliver(&outgoing(&shard, &large)).await);
+        assert_eq!(failed, [(0, ErrorKind::Fatal)], "{code}");
+        proxy.next("PutRecords", answer(&[Some(code), None]));
+        let failed = failures(sink.deliver(&outgoing(&shard, &small)).await);
+        let [(0, kind)] = failed[..] else {
+            panic!("{code}: {failed:?}");
+        };
+        assert_ne!(kind, ErrorKind::Unfit, "{code}");
+    }
+    // What is wrong with a request is the record's fault only where one is alone in it that not every stream takes.
+    for code in ["InvalidArgumentException", "ValidationException"] {
+        proxy.next("PutRecords", refusal(code));
+        let failed = failures(sink.deliver(&outgoing(&shard, &small)).await);
+        assert_eq!(
+            failed,
+            [0, 1].map(|index| (index, ErrorKind::Fatal)),
+            "{code}"
+        );
+        proxy.next("PutRecords", refusal(code));
+        let failed = failures(sink.deliver(&outgoing(&shard, &large)).await);
+        assert_eq!(failed, [(0, ErrorKind::Unfit)], "{code}");
+    }
 }
 
 async fn a_stream_that_is_not_there_fails_all(endpoint: &str) {

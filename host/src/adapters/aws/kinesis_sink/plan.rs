@@ -55,11 +55,11 @@ fn requests_of(emissions: &[Outgoing<'_>], wave: &[usize]) -> Vec<Vec<usize>> {
     let mut request = Vec::new();
     let mut bytes = 0;
     for &index in wave {
-        let size = size_of(&emissions[index]);
-        if size > PUT_SHARED_RECORD_BYTES_MAX {
+        if is_large(&emissions[index]) {
             requests.push(vec![index]);
             continue;
         }
+        let size = size_of(&emissions[index]);
         if request.len() == PUT_RECORDS_MAX || bytes + size > PUT_BYTES_MAX {
             requests.push(std::mem::take(&mut request));
             bytes = 0;
@@ -90,7 +90,12 @@ fn check(emission: &Outgoing<'_>) -> Result<(), PortError> {
     } else {
         return Ok(());
     };
-    Err(PortError::new(ErrorKind::Fatal, what))
+    Err(PortError::new(ErrorKind::Unfit, what))
+}
+
+/// Whether a stream takes it only when it was set up for such records: it has a request to itself.
+pub(super) fn is_large(emission: &Outgoing<'_>) -> bool {
+    size_of(emission) > PUT_SHARED_RECORD_BYTES_MAX
 }
 
 fn size_of(emission: &Outgoing<'_>) -> usize {
@@ -195,6 +200,6 @@ mod tests {
         let plan = plan(&emissions, Order::PerKey);
         assert_eq!(plan.requests, [[1]]);
         assert_eq!(plan.refused.len(), 1);
-        assert_eq!(plan.refused[0].1.kind, ErrorKind::Fatal);
+        assert_eq!(plan.refused[0].1.kind, ErrorKind::Unfit);
     }
 }
