@@ -113,6 +113,17 @@ pub(crate) const PAUSE_LINE_EVERY: Duration = Duration::from_mins(1);
 /// meanwhile no other plugin is compiled.
 pub(crate) const PLUGIN_BYTES_MAX: u64 = 256 << 20;
 
+/// The longest first pause of a lane for which the pool of plugin instances has no room: others let go of theirs within
+/// milliseconds when a shard is handed over or a generation left.
+pub(crate) const INSTANCE_RETRY_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest pause of such a lane. A stop takes [`DRAIN_LIMIT`] at most, and what others let go of meanwhile has to be of
+/// use within it.
+pub(crate) const INSTANCE_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Tries of such a lane between two lines that say so: about a minute's.
+pub(crate) const INSTANCE_TRIES_PER_LINE: u32 = 40;
+
 // === reload ===
 
 /// How long a file must have been left alone before it is looked at: an editor writes, renames and removes within it.

@@ -28,7 +28,7 @@ pub struct DeadLetter {
     pub data: Bytes,
     /// When the stream received it, milliseconds since the Unix epoch.
     pub arrival_ms: i64,
-    /// `reject`, `retries`, `age`, `trap`, `time`, `wait`, `memory`, `reply` or `delivery`.
+    /// `reject`, `retries`, `age`, `trap`, `time`, `wait`, `memory`, `tables`, `held`, `reply` or `delivery`.
     pub error: &'static str,
     /// What happened, for a person.
     pub reason: String,

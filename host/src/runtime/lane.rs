@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardwright_core::{Batch, Cause, FlushReason, LaneState, Outcome, Ran, Run, ShardId, Slot};
+use shardwright_core::{
+    Backoff, Batch, Cause, FlushReason, LaneState, Outcome, Ran, Run, ShardId, Slot,
+};
 use tokio::sync::mpsc;
 
 use super::consumer::Input;
@@ -11,6 +13,7 @@ use super::delivery::deliver;
 use super::generation::Generation;
 use super::lease_events::DispatchPermit;
 use super::shared::Shared;
+use crate::limits::{INSTANCE_RETRY_FIRST, INSTANCE_RETRY_MAX, INSTANCE_TRIES_PER_LINE};
 use crate::ports::{CallError, PluginInstance};
 
 /// A lane that holds messages and gets none asks its instances to flush after this long.
@@ -119,21 +122,46 @@ impl Lane {
     }
 
     async fn run_batch(&mut self, batch: &Batch) -> Ran {
-        let mut state = std::mem::take(&mut self.state);
-        let outcome = self.run_steps(batch, &mut state).await;
-        let ran = match outcome {
-            Ok(outcome) => Ran::Done(outcome),
-            Err(crash) => {
-                let lost = self.lose_instance(&mut state, crash.step);
-                self.report(&crash, batch.len());
-                Ran::Crashed {
-                    cause: cause_of(&crash),
-                    lost,
+        let mut failures = 0;
+        loop {
+            let mut state = std::mem::take(&mut self.state);
+            let outcome = self.run_steps(batch, &mut state).await;
+            let lost = match &outcome {
+                Ok(_) => Vec::new(),
+                Err(crash) => self.lose_instance(&mut state, crash.step),
+            };
+            self.state = state;
+            match outcome {
+                Ok(outcome) => return Ran::Done(outcome),
+                // The pool had no room even for the call: nothing of the batch has been delivered, and it begins anew.
+                Err(Crash { step, error }) if is_for_want_of_room(&error) => {
+                    if !lost.is_empty() {
+                        self.tell_lost(lost).await;
+                    }
+                    failures += 1;
+                    self.wait_for_room(step, &error, failures).await;
+                }
+                Err(crash) => {
+                    self.report(&crash, batch.len());
+                    let cause = cause_of(&crash);
+                    return Ran::Crashed { cause, lost };
                 }
             }
+        }
+    }
+
+    /// What an instance held that is gone, with nothing released.
+    async fn tell_lost(&mut self, lost: Vec<(Slot, u64)>) {
+        let flushed = Flushed {
+            lane: self.number,
+            outcome: Outcome::default(),
+            lost,
         };
-        self.state = state;
-        ran
+        self.tell(Input::Flushed {
+            is_asked: false,
+            flushed,
+        })
+        .await;
     }
 
     async fn run_steps(&mut self, batch: &Batch, state: &mut LaneState) -> Result<Outcome, Crash> {
@@ -162,15 +190,42 @@ impl Lane {
     }
 
     async fn instance(&mut self, step: usize) -> Result<&mut Box<dyn PluginInstance>, CallError> {
-        let slot = &mut self.instances[step];
-        if slot.is_none() {
-            let plugin = &self.generation.parts.plugins[step];
-            *slot = Some(plugin.instantiate(&self.origin).await?);
+        let instance = match self.instances[step].take() {
+            Some(instance) => instance,
+            None => self.make_instance(step).await?,
+        };
+        Ok(self.instances[step].insert(instance))
+    }
+
+    /// Makes an instance, however long the pool has no room for one. That others have it all is no fault of what waits here:
+    /// it counts as no try, and nothing is given up for it (TN-1). Whoever ends the lane ends the wait.
+    async fn make_instance(&mut self, step: usize) -> Result<Box<dyn PluginInstance>, CallError> {
+        let plugin = Arc::clone(&self.generation.parts.plugins[step]);
+        let mut failures = 0;
+        loop {
+            match plugin.instantiate(&self.origin).await {
+                Err(error) if is_for_want_of_room(&error) => {
+                    failures += 1;
+                    self.wait_for_room(step, &error, failures).await;
+                }
+                made => return made,
+            }
         }
-        slot.as_mut().ok_or_else(|| CallError::Exhausted {
-            what: "no instance could be made".to_owned(),
-            setting: "instances",
-        })
+    }
+
+    async fn wait_for_room(&mut self, step: usize, error: &CallError, failures: u32) {
+        if failures == 1 || failures.is_multiple_of(INSTANCE_TRIES_PER_LINE) {
+            self.report_want_of_room(step, error, failures);
+        }
+        let backoff = Backoff {
+            first: INSTANCE_RETRY_FIRST,
+            max: INSTANCE_RETRY_MAX,
+        };
+        let random = self.shared.clock.entropy().draw();
+        let pause = backoff.pause(failures, random);
+        self.shared.clock.sleep(pause).await;
+        // What is called next was begun long ago, and the lease may have become another's since.
+        self.permit.wait().await;
     }
 
     /// Lets the next generation take over, between two batches. What the instances that go have is asked for and passed
@@ -284,21 +339,37 @@ impl Lane {
         state.instance_lost(step)
     }
 
+    fn plugin_name(&self, step: usize) -> &str {
+        let plugin = self.generation.parts.plugins.get(step);
+        plugin.map_or("", |plugin| &plugin.description().name)
+    }
+
+    fn report_want_of_room(&self, step: usize, error: &CallError, failures: u32) {
+        // Many lanes may wait at once.
+        let Some(not_told) = self.shared.admit_crash_line() else {
+            return;
+        };
+        tracing::warn!(
+            pipeline = self.shared.name(),
+            step = step + 1,
+            plugin = self.plugin_name(step),
+            lane = %self.origin,
+            failures,
+            not_told,
+            %error,
+            "there is no room for a plugin's instance; the lane waits for it, and nothing is given up"
+        );
+    }
+
     fn report(&self, crash: &Crash, messages: usize) {
         let Some(not_told) = self.shared.admit_crash_line() else {
             return;
         };
-        let plugin = self
-            .generation
-            .parts
-            .plugins
-            .get(crash.step)
-            .map_or("", |plugin| &plugin.description().name);
         tracing::warn!(
             pipeline = self.shared.name(),
             // Steps are counted from 1 wherever a person reads them.
             step = crash.step + 1,
-            plugin,
+            plugin = self.plugin_name(crash.step),
             lane = %self.origin,
             messages,
             // Of the same kind, since the last one that was written.
@@ -310,6 +381,11 @@ impl Lane {
     }
 }
 
+/// Whether a call failed for what others have of the process, and not for anything that it was given.
+fn is_for_want_of_room(error: &CallError) -> bool {
+    matches!(error, CallError::Exhausted { .. })
+}
+
 fn cause_of(crash: &Crash) -> Cause {
     let kind = match crash.error {
         CallError::Trap { .. } => "trap",
@@ -318,6 +394,7 @@ fn cause_of(crash: &Crash) -> Cause {
         CallError::Memory { .. } => "memory",
         CallError::Tables { .. } => "tables",
         CallError::ReplySize { .. } | CallError::Reply(_) => "reply",
+        // It is waited for instead.
         CallError::Exhausted { .. } => "exhausted",
     };
     Cause {
