@@ -1,21 +1,24 @@
 //! The shell of one shard's consumer: it waits for reads, batches and orders, hands them to core's consumer, and carries
 //! out what that wants.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use shardwright_core::{
     Batch, CheckpointDelta, ChildShard, Consumer, ConsumerEffect, ConsumerEvent, ConsumerStart,
     Entropy, Instant, LostReason, Ran, ShardId, Slot, StopReason,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::fetcher::Fetcher;
 use super::generation::Generation;
 use super::lane::{Flushed, Instances, LaneWork};
 use super::lease_events::{ConsumerLease, ConsumerOrders};
-use super::shared::{ShardReport, Shared, Turns};
+use super::shared::{Place, ShardReport, Shared, Turns};
 use crate::ports::{Clock, ReadAnswer};
 
 mod passing;
@@ -81,6 +84,7 @@ struct Shell {
     shared: Arc<Shared>,
     shard: ShardId,
     turns: Arc<Turns>,
+    place: Place,
     lease: ConsumerLease,
     orders: watch::Receiver<ConsumerOrders>,
     consumer: Consumer,
@@ -113,7 +117,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
             return;
         }
     };
-    let (generation, turns) = shared.join(&shard);
+    let (place, generation, turns) = shared.join(&shard);
     tell_of_start(&shared, &generation, &start);
     let capacity = usize::from(generation.lanes()) + INPUTS_BESIDE_LANES;
     let (inputs, received) = mpsc::channel(capacity);
@@ -125,6 +129,7 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
         lease,
         shard,
         turns,
+        place,
         entropy: shared.clock.entropy(),
         lanes: Vec::new(),
         heard_of: generation.number,
@@ -141,7 +146,11 @@ pub(super) async fn consume(shared: Arc<Shared>, start: ConsumerStart, lease: Co
     };
     shell.start_lanes();
     shell.start_fetcher(from);
-    shell.run(received).await;
+    // Its tasks have to end before the lease is let go of, also after a panic.
+    let worked = AssertUnwindSafe(shell.run(received)).catch_unwind().await;
+    if let Err(panic) = worked {
+        shell.tell_of_panic(panic.as_ref());
+    }
     shell.stop().await;
 }
 
@@ -195,6 +204,11 @@ impl Shell {
                 }
                 Some(input) = received.recv() => {
                     if self.take(input).await == Over::Yes {
+                        return;
+                    }
+                }
+                Some(ended) = self.tasks.join_next() => {
+                    if self.task_ended(ended) == Over::Yes {
                         return;
                     }
                 }
@@ -401,15 +415,44 @@ impl Shell {
         }
     }
 
+    /// A task has ended. One that panicked owes an answer that will never come, and the shard would wait for it for as long
+    /// as its lease is renewed: whoever takes it next begins at the checkpoint (LV-1).
+    fn task_ended(&self, ended: Result<(), JoinError>) -> Over {
+        match ended.map_err(JoinError::try_into_panic) {
+            Err(Ok(panic)) => {
+                self.tell_of_panic(panic.as_ref());
+                Over::Yes
+            }
+            // It had nothing more to do, or was aborted.
+            Ok(()) | Err(Err(_)) => Over::No,
+        }
+    }
+
+    fn tell_of_panic(&self, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        tracing::error!(
+            pipeline = self.shared.name(),
+            shard = %self.shard,
+            panic = text.unwrap_or("no text"),
+            "a task of the shard panicked; the lease is given up, and what was begun is delivered again"
+        );
+    }
+
     /// Ends every task, and only then lets go of the lease.
     async fn stop(mut self) {
-        self.tasks.shutdown().await;
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            self.task_ended(ended);
+        }
         let (malformed, outside_range) = self.told;
         if malformed + outside_range > 0 {
             let pipeline = self.shared.name();
             tracing::warn!(pipeline, shard = %self.shard, malformed, outside_range, "containers taken whole and user records dropped, in all");
         }
-        self.shared.leave(&self.shard);
+        // In this order: who takes the lease next has the same shard's place.
+        drop(self.place);
+        drop(self.lease);
     }
 }
 

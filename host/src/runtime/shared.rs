@@ -60,6 +60,19 @@ pub(super) struct Turns {
     pub(super) open: Notify,
 }
 
+/// The place of a shard that is consumed. Dropping it gives it up, also when that is a panic's doing: whatever the shard has
+/// reserved is room that the others would never get.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    shard: ShardId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.leave(&self.shard);
+    }
+}
+
 /// One pipeline in this process.
 pub(super) struct Shared {
     name: PipelineName,
@@ -167,14 +180,18 @@ impl Shared {
         }
     }
 
-    /// A shard begins to be consumed, in the newest generation, and hears of its turns.
-    pub(super) fn join(&self, shard: &ShardId) -> (Arc<Generation>, Arc<Turns>) {
+    /// A shard begins to be consumed, in the newest generation, and hears of its turns; until its place is dropped.
+    pub(super) fn join(self: &Arc<Self>, shard: &ShardId) -> (Place, Arc<Generation>, Arc<Turns>) {
         let mut take_overs = self.take_overs();
         let generation = self.newest();
         take_overs.join(shard, generation.number);
         let turns = Arc::<Turns>::default();
         self.room().shards.insert(shard.clone(), Arc::clone(&turns));
-        (generation, turns)
+        let place = Place {
+            shared: Arc::clone(self),
+            shard: shard.clone(),
+        };
+        (place, generation, turns)
     }
 
     /// A newer generation is to take over. Every shard that is consumed hears of it.
@@ -199,7 +216,7 @@ impl Shared {
     }
 
     /// A shard is not consumed any more.
-    pub(super) fn leave(&self, shard: &ShardId) {
+    fn leave(&self, shard: &ShardId) {
         self.take_overs().leave(self.clock.now(), shard, &self.name);
         self.budget(|budget| budget.leave(shard));
         self.room().shards.remove(shard);

@@ -10,9 +10,8 @@ use super::{AfterSync, Input, Shell};
 use crate::ports::{DeadLetter, Description, PortError, Sink};
 
 impl Shell {
-    /// Spawns a task on the I/O runtime; those that have ended are forgotten.
+    /// Spawns a task on the I/O runtime.
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn_on(task, &self.shared.io);
     }
 

@@ -17,6 +17,7 @@ use crate::runtime::{GenerationParts, PipelineParts};
 
 mod plugin;
 mod stream;
+mod troubles;
 
 use plugin::{Kept, Marked, Nowhere, Said};
 use stream::Numbers;

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use shardwright_core::{HashRange, Record, SequenceNumber, Shard, ShardId, ShardListing, StartAt};
 
+use super::troubles::Trip;
 use crate::ports::{
     ErrorKind, PortError, PortFuture, ReadAnswer, ShardIterator, StreamSource, StreamSummary,
 };
@@ -12,16 +13,20 @@ use crate::ports::{
 const KEYS: u64 = 11;
 
 #[derive(Default)]
-pub(super) struct Numbers(Mutex<u64>);
+pub(super) struct Numbers {
+    count: Mutex<u64>,
+    /// The next read panics.
+    pub(super) trip: Trip,
+}
 
 impl Numbers {
     /// Appends so many.
     pub(super) fn add(&self, count: u64) {
-        *self.0.lock().unwrap() += count;
+        *self.count.lock().unwrap() += count;
     }
 
     pub(super) fn len(&self) -> usize {
-        usize::try_from(*self.0.lock().unwrap()).unwrap()
+        usize::try_from(*self.count.lock().unwrap()).unwrap()
     }
 
     pub(super) fn key_of(number: u64) -> u64 {
@@ -73,8 +78,9 @@ impl StreamSource for Numbers {
         iterator: &'a ShardIterator,
         limit: u32,
     ) -> PortFuture<'a, Result<ReadAnswer, PortError>> {
+        self.trip.spring();
         let from: u64 = iterator.0.parse().unwrap();
-        let all = *self.0.lock().unwrap();
+        let all = *self.count.lock().unwrap();
         let to = all.min(from + u64::from(limit));
         let answer = ReadAnswer {
             records: (from..to).map(record).collect(),
