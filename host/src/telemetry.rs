@@ -4,6 +4,8 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+const VARIABLE: &str = "SHARDWRIGHT_LOG";
+
 /// What is logged when `SHARDWRIGHT_LOG` does not say.
 const DEFAULT_FILTER: &str = "info";
 
@@ -12,10 +14,15 @@ const DEFAULT_FILTER: &str = "info";
 const ALWAYS: &str = "aws_config=warn,hyper=warn,dynoxide=error,tower_http=warn";
 
 /// Sends logs to standard error, so that standard output stays free for records and tables. `SHARDWRIGHT_LOG` filters
-/// them, as `RUST_LOG` does elsewhere: `debug`, or `info,shardwright::runtime=debug`.
+/// them, as `RUST_LOG` does elsewhere: `debug`, or `info,shardwright::runtime=debug`. What cannot be read there is said, and
+/// the default holds.
 pub(crate) fn start(default: Option<&str>) {
-    let filter = EnvFilter::try_from_env("SHARDWRIGHT_LOG").unwrap_or_else(|_unset| {
-        EnvFilter::new(format!("{},{ALWAYS}", default.unwrap_or(DEFAULT_FILTER)))
+    let default = default.unwrap_or(DEFAULT_FILTER);
+    let wanted = std::env::var(VARIABLE).unwrap_or_else(|_unset| default.to_owned());
+    // A later directive for the same target counts, so that what is asked for does.
+    let filter = EnvFilter::try_new(format!("{ALWAYS},{wanted}")).unwrap_or_else(|error| {
+        eprintln!("{VARIABLE}={wanted:?} is no filter ({error}); `{default}` is used");
+        EnvFilter::new(format!("{ALWAYS},{default}"))
     });
     let is_terminal = std::io::stderr().is_terminal();
     // A second start, as in a test, leaves the first one's logs as they are.

@@ -252,16 +252,22 @@ impl Put {
             let aggregate = self.aggregate.map(|records| records as usize);
             let mut putter = Putter::new(app.clients(), &target, &self.name, aggregate).await?;
             let mut signals = Signals::listen().map_err(CliError::io("signals"))?;
-            tokio::select! {
-                put = self.put_all(&mut putter) => put?,
-                name = signals.next() => eprintln!("{name}: stopping before everything was put"),
-            }
+            let code = tokio::select! {
+                put = self.put_all(&mut putter) => {
+                    put?;
+                    ExitCode::SUCCESS
+                }
+                name = signals.next() => {
+                    eprintln!("{name}: stopping before everything was put");
+                    ExitCode::FAILURE
+                }
+            };
             let totals = putter.totals();
             println!(
                 "{} user records in {} records, {} bytes, acknowledged",
                 totals.user_records, totals.records, totals.bytes
             );
-            Ok(ExitCode::SUCCESS)
+            Ok(code)
         })
     }
 

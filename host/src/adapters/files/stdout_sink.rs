@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use shardwright_core::pipeline::StdoutFormat;
 
+use super::file_sink::off_thread;
 use super::lines;
 use crate::ports::{DeliveryError, ErrorKind, Outgoing, PortError, PortFuture, Sink};
 
@@ -39,22 +40,26 @@ impl Sink for StdoutSink {
                 StdoutFormat::Line(format) => lines::push(&mut text, emission, format),
             }
         }
-        let written = {
-            let mut out = io::stdout().lock();
-            out.write_all(&text).and_then(|()| out.flush())
-        };
-        let result = written.map_err(|error| {
-            let error = PortError::new(ErrorKind::Transient, format!("standard output: {error}"));
-            DeliveryError {
-                failed: (0..emissions.len())
-                    .map(|index| (index, error.clone()))
-                    .collect(),
-            }
-        });
-        Box::pin(std::future::ready(result))
+        Box::pin(async move {
+            // Whoever reads a pipe may stop to, and then this waits.
+            off_thread(move || write(&text))
+                .await
+                .map_err(|error| DeliveryError {
+                    failed: (0..emissions.len())
+                        .map(|index| (index, error.clone()))
+                        .collect(),
+                })
+        })
     }
 
     fn sync(&self) -> PortFuture<'_, Result<(), PortError>> {
         Box::pin(std::future::ready(Ok(())))
     }
+}
+
+fn write(text: &[u8]) -> Result<(), PortError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)
+        .and_then(|()| out.flush())
+        .map_err(|error| PortError::new(ErrorKind::Transient, format!("standard output: {error}")))
 }

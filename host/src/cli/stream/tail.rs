@@ -19,6 +19,10 @@ use crate::ports::{ErrorKind, PortError, ShardIterator, ShardListing, StreamSour
 /// Between two rounds over all shards; it keeps to the service's five reads a second and shard.
 const ROUND: Duration = Duration::from_millis(250);
 
+/// Rounds in a row of which nothing comes but errors; then they are the answer. It is half a minute for a service that
+/// refuses at once.
+const FAILED_ROUNDS_MAX: u32 = 120;
+
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Tail {
     /// The stream.
@@ -64,9 +68,12 @@ impl Tail {
             }
         }
         let mut round = tokio::time::interval(ROUND);
+        let mut failed_rounds = 0;
         while !iterators.is_empty() {
             round.tick().await;
             let mut is_at_tip = true;
+            let mut trouble = None;
+            let mut is_any_read = false;
             for shard in iterators.keys().cloned().collect::<Vec<_>>() {
                 let Some((iterator, mut window)) = iterators.remove(&shard) else {
                     continue;
@@ -78,10 +85,12 @@ impl Tail {
                     {
                         iterators.insert(shard, (iterator, window));
                         is_at_tip = false;
+                        trouble = Some(error);
                         continue;
                     }
                     Err(error) => return Err(error.into()),
                 };
+                is_any_read = true;
                 is_at_tip &= answer.records.is_empty() && answer.millis_behind_latest == 0;
                 window.push(answer.records);
                 print(&mut window, shard.as_str())?;
@@ -99,6 +108,18 @@ impl Tail {
             }
             if is_at_tip && self.until_tip {
                 break;
+            }
+            match trouble {
+                Some(error) if !is_any_read => {
+                    if failed_rounds == 0 {
+                        eprintln!("{error}; trying again");
+                    }
+                    failed_rounds += 1;
+                    if failed_rounds == FAILED_ROUNDS_MAX {
+                        return Err(error.into());
+                    }
+                }
+                Some(_) | None => failed_rounds = 0,
             }
         }
         Ok(ExitCode::SUCCESS)

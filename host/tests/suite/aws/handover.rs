@@ -1,16 +1,18 @@
-//! How one of our workers asks another for a lease, as the rows show it.
+//! How a lease is passed on, as the rows show it: to one of our workers that asks for it, and in KCL's handoffs.
 
 use shardwright::adapters::DynamoLeaseTable;
 use shardwright::ports::LeaseTable;
-use shardwright_core::{HeldLease, Incarnation, Lease};
+use shardwright_core::{HeldLease, Incarnation, Lease, RowAfter};
 
-use super::leases::{at, lost, raw_row, row, taken, worker};
+use super::leases::{at, hand_over, lost, raw_row, row, taken, worker};
 use super::{lease_table, number, raw_tables, string};
 
 pub(super) async fn suite(endpoint: &str) {
     an_owner_learns_who_asks_and_hands_over(endpoint).await;
     an_announcement_is_for_one_acquisition_and_one_successor(endpoint).await;
     a_lease_that_kcl_has_is_not_asked_for(endpoint).await;
+    a_handoff_is_kept_alive_and_finished(endpoint).await;
+    a_handoff_between_others_is_a_lost_lease(endpoint).await;
 }
 
 async fn an_owner_learns_who_asks_and_hands_over(endpoint: &str) {
@@ -151,4 +153,43 @@ async fn take(leases: &DynamoLeaseTable, seen: &Lease, by: &str, incarnation: u1
         .take(seen, &worker(by), Incarnation(incarnation))
         .await
         .expect("nobody was quicker")
+}
+
+async fn a_handoff_is_kept_alive_and_finished(endpoint: &str) {
+    let leases = lease_table(endpoint, "handoff").await;
+    let mut held = taken(&leases, "s", "a", 1).await;
+    hand_over(endpoint, "handoff", "s", "a", "b").await;
+    let learnt = |after: RowAfter| {
+        assert_eq!(after.successor, Some(worker("b")), "who waits for it");
+        after.counter
+    };
+    held.counter = learnt(leases.renew(&held).await.expect("a still processes"));
+    let found = row(&leases, "s").await;
+    assert_eq!(
+        (found.owner, found.checkpoint_owner, found.counter),
+        (Some(worker("b")), Some(worker("a")), held.counter)
+    );
+    let checkpoint = leases.checkpoint(&held, &at("5", 0), &[]).await;
+    held.counter = learnt(checkpoint.expect("and checkpoints"));
+    held.counter = learnt(leases.renew(&held).await.expect("and renews"));
+    leases.release(&held, None).await.expect("and lets go");
+    let found = row(&leases, "s").await;
+    assert_eq!(
+        (found.owner, found.checkpoint_owner),
+        (Some(worker("b")), None)
+    );
+    assert_eq!(
+        (found.counter, found.checkpoint),
+        (held.counter + 1, at("5", 0))
+    );
+}
+
+async fn a_handoff_between_others_is_a_lost_lease(endpoint: &str) {
+    let leases = lease_table(endpoint, "handoff-of-others").await;
+    let held = taken(&leases, "s", "a", 1).await;
+    // A handoff does not move the counter.
+    hand_over(endpoint, "handoff-of-others", "s", "x", "y").await;
+    let found = (Some("x".to_owned()), Some(held.counter));
+    assert_eq!(lost(leases.renew(&held).await), found);
+    assert_eq!(lost(leases.release(&held, None).await), found);
 }

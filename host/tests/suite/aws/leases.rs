@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use shardwright::adapters::{AwsClients, DynamoLeaseTable};
 use shardwright::ports::{CreateOutcome, ErrorKind, LeaseTable, LeaseWriteError};
 use shardwright_core::{
-    Checkpoint, HashRange, HeldLease, Incarnation, Lease, NewLease, Position, RowAfter,
-    SequenceNumber, ShardId, WorkerId,
+    Checkpoint, HashRange, HeldLease, Incarnation, Lease, NewLease, Position, SequenceNumber,
+    ShardId, WorkerId,
 };
 
 use super::{lease_table, new_lease, number, raw_tables, string, target};
@@ -24,8 +24,6 @@ pub(super) async fn suite(endpoint: &str) {
     a_write_under_a_lost_counter_changes_nothing(endpoint).await;
     a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint).await;
     a_released_lease_has_no_owner(endpoint).await;
-    a_handoff_is_kept_alive_and_finished(endpoint).await;
-    a_handoff_between_others_is_a_lost_lease(endpoint).await;
     two_processes_of_one_name_do_not_share_a_lease(endpoint).await;
     a_deleted_row_is_a_lost_lease(endpoint).await;
 }
@@ -386,45 +384,6 @@ async fn a_released_lease_has_no_owner(endpoint: &str) {
         .expect("it is free");
 }
 
-async fn a_handoff_is_kept_alive_and_finished(endpoint: &str) {
-    let leases = lease_table(endpoint, "handoff").await;
-    let mut held = taken(&leases, "s", "a", 1).await;
-    hand_over(endpoint, "handoff", "s", "a", "b").await;
-    let learnt = |after: RowAfter| {
-        assert_eq!(after.successor, Some(worker("b")), "who waits for it");
-        after.counter
-    };
-    held.counter = learnt(leases.renew(&held).await.expect("a still processes"));
-    let found = row(&leases, "s").await;
-    assert_eq!(
-        (found.owner, found.checkpoint_owner, found.counter),
-        (Some(worker("b")), Some(worker("a")), held.counter)
-    );
-    let checkpoint = leases.checkpoint(&held, &at("5", 0), &[]).await;
-    held.counter = learnt(checkpoint.expect("and checkpoints"));
-    held.counter = learnt(leases.renew(&held).await.expect("and renews"));
-    leases.release(&held, None).await.expect("and lets go");
-    let found = row(&leases, "s").await;
-    assert_eq!(
-        (found.owner, found.checkpoint_owner),
-        (Some(worker("b")), None)
-    );
-    assert_eq!(
-        (found.counter, found.checkpoint),
-        (held.counter + 1, at("5", 0))
-    );
-}
-
-async fn a_handoff_between_others_is_a_lost_lease(endpoint: &str) {
-    let leases = lease_table(endpoint, "handoff-of-others").await;
-    let held = taken(&leases, "s", "a", 1).await;
-    // A handoff does not move the counter.
-    hand_over(endpoint, "handoff-of-others", "s", "x", "y").await;
-    let found = (Some("x".to_owned()), Some(held.counter));
-    assert_eq!(lost(leases.renew(&held).await), found);
-    assert_eq!(lost(leases.release(&held, None).await), found);
-}
-
 async fn two_processes_of_one_name_do_not_share_a_lease(endpoint: &str) {
     let leases = lease_table(endpoint, "one-name").await;
     let first = taken(&leases, "s", "same", 1).await;
@@ -488,7 +447,7 @@ async fn a_deleted_row_is_a_lost_lease(endpoint: &str) {
 }
 
 /// As KCL 3's leader begins a graceful handoff.
-async fn hand_over(endpoint: &str, table: &str, shard: &str, from: &str, to: &str) {
+pub(super) async fn hand_over(endpoint: &str, table: &str, shard: &str, from: &str, to: &str) {
     raw_tables(endpoint)
         .update_item()
         .table_name(table)
