@@ -276,6 +276,13 @@ async fn a_write_under_a_lost_counter_changes_nothing(endpoint: &str) {
     assert_eq!(row(&leases, "s").await, before);
 }
 
+/// What KCL writes before a checkpoint of two phases.
+const PENDING: [&str; 3] = [
+    "pendingCheckpoint",
+    "pendingCheckpointSubSequenceNumber",
+    "pendingCheckpointState",
+];
+
 async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
     let leases = lease_table(endpoint, "checkpoints").await;
     let before = taken(&leases, "s", "java", 1).await;
@@ -294,11 +301,6 @@ async fn a_checkpoint_replaces_what_kcl_keeps_beside_it(endpoint: &str) {
         .send()
         .await
         .expect("KCL may write this");
-    const PENDING: [&str; 3] = [
-        "pendingCheckpoint",
-        "pendingCheckpointSubSequenceNumber",
-        "pendingCheckpointState",
-    ];
     // Whoever takes the lease begins at what is committed; what is pending stays for a Java worker after it.
     let seen = row(&leases, "s").await;
     assert_eq!(seen.counter, before.counter);
@@ -464,7 +466,7 @@ pub(super) async fn raw_row(
     endpoint: &str,
     table: &str,
     shard: &str,
-) -> std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue> {
+) -> std::collections::HashMap<String, AttributeValue> {
     raw_tables(endpoint)
         .get_item()
         .table_name(table)
