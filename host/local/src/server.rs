@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::{any, get};
@@ -29,6 +29,7 @@ mod connections;
 mod forward;
 mod idle;
 mod inject;
+mod parting;
 mod transport;
 
 use connections::{Connections, Peer};
@@ -72,7 +73,7 @@ pub(crate) async fn run(
         first: limits::FIRST_WAIT,
         idle: limits::IDLE_WAIT,
     };
-    let listener = match Connections::new(listener, tls, patience) {
+    let listener = match Connections::new(listener, tls, patience, stopping.clone()) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the endpoint cannot listen"),
     };
@@ -133,6 +134,9 @@ async fn handle(
     request: Request,
 ) -> Response {
     let busy = peer.under_way.begin();
+    if request.version() == Version::HTTP_2 {
+        peer.http2.is_spoken();
+    }
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let encoding = Encoding::of(content_type.and_then(|v| v.to_str().ok()));
     let result = match Target::of(&request) {

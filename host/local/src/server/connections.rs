@@ -4,18 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::idle::{Patience, UnderWay, Watch};
 use super::inject::Reset;
+use super::parting::{Http2, Parting};
 use super::transport::Transport;
 use crate::limits;
 
@@ -25,6 +26,7 @@ pub(super) struct Connections {
     tls: Option<TlsAcceptor>,
     permits: Arc<Semaphore>,
     patience: Patience,
+    stopping: watch::Receiver<bool>,
 }
 
 impl Connections {
@@ -32,6 +34,7 @@ impl Connections {
         listener: std::net::TcpListener,
         tls: Option<Arc<ServerConfig>>,
         patience: Patience,
+        stopping: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -40,6 +43,7 @@ impl Connections {
             tls: tls.map(TlsAcceptor::from),
             permits: Arc::new(Semaphore::new(limits::CONNECTIONS)),
             patience,
+            stopping,
         })
     }
 }
@@ -61,6 +65,7 @@ impl Listener for Connections {
                 stream: Transport::new(stream, self.tls.clone()),
                 reset: Reset::default(),
                 watch: Watch::new(self.patience),
+                parting: Parting::new(self.stopping.clone()),
                 _permit: permit,
             },
             address,
@@ -80,6 +85,7 @@ pub(super) struct Peer {
     pub(super) local: Option<SocketAddr>,
     pub(super) reset: Reset,
     pub(super) under_way: UnderWay,
+    pub(super) http2: Http2,
 }
 
 impl Peer {
@@ -102,6 +108,7 @@ impl Connected<IncomingStream<'_, Connections>> for Peer {
                 .and_then(|s| s.local_addr().ok()),
             reset: stream.io().reset.clone(),
             under_way: stream.io().watch.under_way(),
+            http2: stream.io().parting.http2(),
         }
     }
 }
@@ -111,6 +118,7 @@ pub(super) struct Connection {
     stream: Transport,
     reset: Reset,
     watch: Watch,
+    parting: Parting,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -128,6 +136,19 @@ impl Connection {
             self.watch.has_moved();
         }
         written
+    }
+
+    /// Until the client has closed, has been silent for too long, or is not to be waited for. What it still says is of no interest.
+    fn poll_parted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut said = [0; 512];
+        while !self.reset.is_due() && self.parting.poll_over(cx).is_pending() {
+            let mut said = ReadBuf::new(&mut said);
+            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut said));
+            if read.is_err() || said.filled().is_empty() {
+                self.parting.end();
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -175,6 +196,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_parted(cx));
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
@@ -209,8 +231,15 @@ mod tests {
 
     /// Both ends of a connection.
     async fn connect(tls: Option<Arc<ServerConfig>>) -> (Connection, TcpStream) {
+        connect_until(watch::channel(false).1, tls).await
+    }
+
+    async fn connect_until(
+        stopping: watch::Receiver<bool>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> (Connection, TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut connections = Connections::new(listener, tls, PATIENCE).unwrap();
+        let mut connections = Connections::new(listener, tls, PATIENCE, stopping).unwrap();
         let address = connections.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         (connections.accept().await.0, client)
@@ -258,6 +287,51 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_over_http_2_is_its_clients_to_close_until_the_client_is_silent_or_the_endpoint_stops()
+     {
+        let soon = PATIENCE.idle / 2;
+        run(async {
+            let (stop, stopping) = watch::channel(false);
+            // The last one of HTTP/1.1 is ended at once.
+            let (mut connection, mut client) = connect_until(stopping.clone(), None).await;
+            client.write_all(b"a").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'a');
+            let ended = tokio::time::timeout(soon, connection.shutdown()).await;
+            assert!(ended.is_ok(), "over HTTP/1.1");
+
+            let (mut connection, mut client) = connect_until(stopping.clone(), None).await;
+            client.write_all(b"ab").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'a');
+            connection.parting.http2().is_spoken();
+            let open = tokio::time::timeout(soon, connection.shutdown()).await;
+            assert!(open.is_err(), "while its client has it open");
+            client.shutdown().await.unwrap();
+            let ended = tokio::time::timeout(soon, connection.shutdown()).await;
+            assert!(ended.is_ok(), "once its client has closed it");
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+
+            let (mut connection, mut client) = connect_until(stopping.clone(), None).await;
+            client.write_all(b"a").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'a');
+            connection.parting.http2().is_spoken();
+            let open = tokio::time::timeout(soon, connection.shutdown()).await;
+            assert!(open.is_err(), "while its client may still say something");
+            let ended = tokio::time::timeout(PATIENCE.idle, connection.shutdown()).await;
+            assert!(ended.is_ok(), "once its client was silent for long");
+
+            let (mut connection, mut client) = connect_until(stopping, None).await;
+            client.write_all(b"a").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'a');
+            connection.parting.http2().is_spoken();
+            let (ended, ()) =
+                tokio::join!(tokio::time::timeout(soon, connection.shutdown()), async {
+                    stop.send(true).unwrap();
+                },);
+            assert!(ended.is_ok(), "once the endpoint stops");
+        });
+    }
+
+    #[test]
     fn this_machine_is_whoever_comes_from_loopback_or_from_the_address_that_it_comes_to() {
         for (from, to, is_here) in [
             ("127.0.0.1:5", "127.0.0.1:80", true),
@@ -273,6 +347,7 @@ mod tests {
                 local: to.parse().ok(),
                 reset: Reset::default(),
                 under_way: UnderWay::default(),
+                http2: Http2::default(),
             };
             assert_eq!(peer.is_on_this_machine(), is_here, "{from} at {to}");
         }

@@ -1,8 +1,10 @@
 //! What clients see that boto3's own checks (see `boto3.rs`) do not reach.
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use shardwright_local::{Endpoint, Handle, SyncMode};
@@ -124,7 +126,7 @@ fn requests_that_are_none_are_refused_in_the_services_words() {
 fn a_body_beyond_the_bound_is_refused_before_it_is_read() {
     let (_folder, endpoint, mut client) = serve();
     let head = "POST / HTTP/1.1\r\nx-amz-target: Kinesis_20131202.PutRecords\r\ncontent-length: 16777217\r\n";
-    let mut raw = std::net::TcpStream::connect(endpoint.address()).unwrap();
+    let mut raw = TcpStream::connect(endpoint.address()).unwrap();
     std::io::Write::write_all(&mut raw, format!("{head}host: x\r\n\r\n").as_bytes()).unwrap();
     raw.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut start = [0; 12];
@@ -414,4 +416,74 @@ fn everything_is_there_after_a_restart_and_iterators_go_on() {
         assert_eq!(scan["Count"], round + 1);
         endpoint.shutdown();
     }
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A connection over HTTP/2 whose client has said that its one request is the last, and has all of the answer.
+fn answered_over_http2(endpoint: &Handle) -> TcpStream {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const GO_AWAY: u8 = 7;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let mut connection = TcpStream::connect(endpoint.address()).unwrap();
+    connection
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    // POST, http and / are in HPACK's table; a header in full is a 0, its name and its value.
+    let mut headers = vec![0x83, 0x86, 0x84, 0];
+    for text in ["x-amz-target", "Kinesis_20131202.ListStreams"] {
+        headers.push(u8::try_from(text.len()).unwrap());
+        headers.extend(text.bytes());
+    }
+    let said = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(HEADERS, END_HEADERS, 1, &headers),
+        frame(DATA, END_STREAM, 1, b"{}"),
+        frame(GO_AWAY, 0, 0, &[0; 8]),
+    ];
+    connection.write_all(&said.concat()).unwrap();
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).unwrap();
+        let [_, high, low, kind, flags, ..] = head;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+        connection.read_exact(&mut payload).unwrap();
+        if kind == DATA && flags & END_STREAM != 0 {
+            return connection;
+        }
+    }
+}
+
+/// What else comes, until the other side closes or says nothing for a while.
+fn rest(connection: &mut TcpStream) -> Result<usize, ErrorKind> {
+    connection
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let read = connection.read_to_end(&mut Vec::new());
+    read.map_err(|error| error.kind())
+}
+
+#[test]
+fn a_client_of_http_2_closes_its_connection_itself_even_after_its_last_answer() {
+    let (_folder, endpoint, _client) = serve();
+    let mut connection = answered_over_http2(&endpoint);
+    assert_eq!(rest(&mut connection), Err(ErrorKind::WouldBlock));
+    connection.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut connection), Ok(0));
+
+    // It holds up no end of the endpoint, though.
+    let mut connection = answered_over_http2(&endpoint);
+    assert_eq!(rest(&mut connection), Err(ErrorKind::WouldBlock));
+    let begun = Instant::now();
+    endpoint.shutdown();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(rest(&mut connection), Ok(0));
 }

@@ -39,7 +39,7 @@ async function check(kinesis, StreamName) {
   await assert.rejects(kinesis.getRecords({ ShardIterator: "no such iterator" }), { name: "InvalidArgumentException" });
 }
 
-/** From the oldest record to the shard's end, which comes while it is subscribed to. */
+/** From the oldest record to the shard's end, which comes while it is subscribed to, and before the consumer is done with its records. */
 async function subscribe(kinesis, StreamName) {
   const ShardId = "shardId-000000000000";
   const Data = Buffer.from([0, 0xf3, 0xff]);
@@ -58,6 +58,7 @@ async function subscribe(kinesis, StreamName) {
     if (event.Records.length && keys.length === 1) {
       await kinesis.putRecord({ StreamName, Data, PartitionKey: "while" });
       await kinesis.splitShard({ StreamName, ShardToSplit: ShardId, NewStartingHashKey: (2n ** 127n).toString() });
+      await new Promise((done) => setTimeout(done, 500));
     }
   }
   assert.deepEqual(keys, ["before", "while"]);
