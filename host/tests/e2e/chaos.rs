@@ -42,7 +42,14 @@ fn assert_it_lets_go(fleet: &Fleet, victim: usize, had: &[String]) {
         let rows = fleet.rows().into_iter();
         rows.filter(|(shard, _)| had.contains(shard)).collect()
     };
-    let (rows, delivered) = (rows_of(), fleet.lines().len());
+    // What they had sent before they were frozen is carried out all the same.
+    let mut rows = rows_of();
+    wait_for("nothing of theirs is on its way any more", || {
+        pause(Duration::from_millis(200));
+        let before = std::mem::replace(&mut rows, rows_of());
+        (rows == before).then_some(())
+    });
+    let delivered = fleet.lines().len();
     let frozen = &fleet.workers[victim].process;
     let known = frozen.stderr().len();
     frozen.thaw();
