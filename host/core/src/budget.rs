@@ -81,17 +81,13 @@ impl Pace {
             return false;
         }
         let turns = passed.as_nanos() / TURN_COMES_WITHIN.as_nanos();
-        let is_slow = u128::from(self.freed) < turns * u128::from(turn);
-        let freed = 0;
-        let before = std::mem::replace(
-            self,
-            Self {
-                since: Some(now),
-                freed,
-                is_slow,
-            },
-        );
-        before.is_slow != is_slow
+        let was_slow = self.is_slow;
+        *self = Self {
+            since: Some(now),
+            freed: 0,
+            is_slow: u128::from(self.freed) < turns * u128::from(turn),
+        };
+        self.is_slow != was_slow
     }
 }
 
@@ -210,8 +206,7 @@ impl Budget {
 
     /// Who has waited for room the longest of those for whom there is enough, counting what it leaves to those behind it.
     /// It has left the line.
-    pub fn next_opener(&mut self, now: Instant) -> Option<ShardId> {
-        self.watch_pace(now);
+    pub fn next_opener(&mut self) -> Option<ShardId> {
         let is_as_before =
             self.total.records >= self.looked_at.records && self.total.span >= self.looked_at.span;
         if is_as_before {
@@ -292,7 +287,11 @@ impl Budget {
     /// [`settle`](Self::settle) says otherwise.
     pub fn reserve_room(&mut self, now: Instant, shard: &ShardId, usage: Usage) -> u64 {
         self.hold(shard, usage);
-        self.watch_pace(now);
+        let turn = self.worthwhile_room();
+        if self.pace.look(now, turn) {
+            // Whoever was refused may be given something now.
+            self.look_again();
+        }
         let room = self.room_of(usage, 0);
         let waits_since = self.held.get(shard).and_then(|held| held.waits_since);
         // Others are given turns, and what this one holds is in the way of its own.
@@ -312,14 +311,6 @@ impl Budget {
         self.total.records += room;
         self.total.span += room;
         room
-    }
-
-    fn watch_pace(&mut self, now: Instant) {
-        let turn = self.worthwhile_room();
-        if self.pace.look(now, turn) {
-            // Whoever was refused may be given something now.
-            self.look_again();
-        }
     }
 
     /// Says what a shard's window holds, and whether records in it wait for room: it is in the line of such shards then,

@@ -9,13 +9,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use shardwright_core::{
     Batch, BatchBounds, Budget, Checkpoint, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
-    ConsumerSettings, HashRange, Instant, Opening, Outcome, Position, Ran, Record, RetryPolicy,
-    SequenceNumber, ShardId, Usage,
+    ConsumerSettings, HashRange, Instant, Opening, Outcome, Position, Ran, RetryPolicy, ShardId,
+    Usage,
 };
+
+#[path = "shared/numbered.rs"]
+mod numbered;
+
+use numbered::read_after;
 
 const RECORDS: u64 = 40;
 const SPAN: u64 = 100;
@@ -111,17 +115,7 @@ impl World {
 
     fn read(&mut self, index: usize) {
         let shard = &mut self.shards[index];
-        let records = (shard.read + 1..=shard.read + READ).map(|number| Record {
-            sequence: SequenceNumber::parse(number.to_string()).unwrap(),
-            key: format!("{number}").into(),
-            data: Bytes::from_static(b"x"),
-            arrival_ms: 0,
-        });
-        let event = ConsumerEvent::Read {
-            records: records.collect(),
-            end: None,
-            millis_behind_latest: 1,
-        };
+        let event = read_after(shard.read, READ);
         shard.read += READ;
         self.handle(index, event);
     }
@@ -202,7 +196,7 @@ proptest! {
                 is_moving |= world.run(shard, 0) | world.store(shard);
                 prop_assert!(world.again() <= SPAN + shards as u64, "{}", world.again());
             }
-            while let Some(next) = world.budget.next_opener(Instant::default()) {
+            while let Some(next) = world.budget.next_opener() {
                 let shard = world.shards.iter().position(|shard| shard.id == next).unwrap();
                 world.handle(shard, ConsumerEvent::Tick);
                 is_moving = true;

@@ -7,16 +7,18 @@
     reason = "whatever goes wrong here fails the test"
 )]
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use shardwright_core::{
     Batch, BatchBounds, Budget, Checkpoint, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
-    ConsumerSettings, HashRange, Instant, Opening, Outcome, Ran, Record, RetryPolicy,
-    SequenceNumber, ShardId, Usage,
+    ConsumerSettings, HashRange, Instant, Opening, Outcome, Ran, RetryPolicy, ShardId, Usage,
 };
+
+#[path = "shared/numbered.rs"]
+mod numbered;
+
+use numbered::read_after;
 
 /// As a pipeline has them unless its YAML says otherwise.
 const LIMITS: Usage = Usage {
@@ -63,8 +65,9 @@ struct World {
     now: Instant,
     budget: Budget,
     shards: Vec<Shard>,
-    agenda: BinaryHeap<Reverse<(Instant, u64)>>,
-    happens: BTreeMap<u64, Happens>,
+    /// By when it happens, and in which order it was put down.
+    agenda: BTreeMap<(Instant, u64), Happens>,
+    put_down: u64,
     waiting: VecDeque<(usize, Box<Batch>)>,
     running: usize,
     batches: u64,
@@ -117,8 +120,8 @@ impl World {
             now,
             budget: Budget::new(LIMITS, 1),
             shards: (0..shards).map(shard).collect(),
-            agenda: BinaryHeap::new(),
-            happens: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            put_down: 0,
             waiting: VecDeque::new(),
             running: 0,
             batches: 0,
@@ -132,14 +135,8 @@ impl World {
     }
 
     fn after(&mut self, wait: Duration, what: Happens) {
-        let number = self.agenda.len() as u64 + self.happens.len() as u64;
-        let number = self
-            .happens
-            .keys()
-            .next_back()
-            .map_or(number, |last| last + 1);
-        self.agenda.push(Reverse((self.now + wait, number)));
-        self.happens.insert(number, what);
+        self.put_down += 1;
+        self.agenda.insert((self.now + wait, self.put_down), what);
     }
 
     fn read(&mut self, index: usize) {
@@ -151,14 +148,10 @@ impl World {
     }
 
     fn run_until(&mut self, end: Instant) {
-        while let Some(Reverse((at, number))) = self.agenda.pop() {
-            if at > end {
-                self.agenda.push(Reverse((at, number)));
-                self.now = end;
-                return;
-            }
+        while let Some(next) = self.agenda.first_entry().filter(|next| next.key().0 <= end) {
+            let ((at, _), happens) = next.remove_entry();
             self.now = at;
-            match self.happens.remove(&number).unwrap() {
+            match happens {
                 Happens::Ran(index, batch) => {
                     self.running -= 1;
                     self.messages += batch.len() as u64;
@@ -171,17 +164,7 @@ impl World {
                 Happens::Read(index) => {
                     let shard = &mut self.shards[index];
                     shard.is_reading = false;
-                    let records = (shard.read + 1..=shard.read + READ).map(|number| Record {
-                        sequence: SequenceNumber::parse(number.to_string()).unwrap(),
-                        key: format!("{number}").into(),
-                        data: Bytes::from_static(b"x"),
-                        arrival_ms: 0,
-                    });
-                    let event = ConsumerEvent::Read {
-                        records: records.collect(),
-                        end: None,
-                        millis_behind_latest: 1,
-                    };
+                    let event = read_after(shard.read, READ);
                     shard.read += READ;
                     self.handle(index, event);
                 }
@@ -199,6 +182,7 @@ impl World {
                 }
             }
         }
+        self.now = end;
     }
 
     fn run_batches(&mut self) {
@@ -236,7 +220,7 @@ impl World {
             }
         }
         self.run_batches();
-        while let Some(shard) = self.budget.next_opener(now) {
+        while let Some(shard) = self.budget.next_opener() {
             let told = self.shards.iter().position(|known| known.id == shard);
             self.after(Duration::ZERO, Happens::Room(told.unwrap()));
         }

@@ -62,6 +62,15 @@ pub struct DeliveryError {
     pub failed: Vec<(usize, PortError)>,
 }
 
+impl DeliveryError {
+    /// None of so many emissions was delivered.
+    pub fn of_all(emissions: usize, error: &PortError) -> Self {
+        Self {
+            failed: (0..emissions).map(|index| (index, error.clone())).collect(),
+        }
+    }
+}
+
 /// Where emissions go.
 ///
 /// One call carries emissions of one lane, in order. A sink tries each of them once: whoever calls tries the failed

@@ -128,13 +128,12 @@ impl Shared {
     pub(super) fn budget<T>(&self, act: impl FnOnce(&mut Budget) -> T) -> T {
         let Room { budget, shards } = &mut *self.room();
         let value = act(budget);
-        let now = self.clock.now();
         while let Some(shard) = budget.next_reader() {
             if let Some(turns) = shards.get(&shard) {
                 turns.read.notify_one();
             }
         }
-        while let Some(shard) = budget.next_opener(now) {
+        while let Some(shard) = budget.next_opener() {
             if let Some(turns) = shards.get(&shard) {
                 turns.open.notify_one();
             }

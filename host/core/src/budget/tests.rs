@@ -48,6 +48,21 @@ impl World {
         }
     }
 
+    /// Shards with records without end, of which 16,000 may be in flight; each has asked once.
+    fn busy(shards: usize, span: u64) -> Self {
+        let limits = Usage {
+            records: 16_000,
+            span,
+            bytes: 50,
+        };
+        let mut world = Self::new(0, shards, limits);
+        for number in 0..shards {
+            world.shards[number].unopened = 100_000_000;
+            world.open(number);
+        }
+        world
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.entropy.draw() as u64 % bound.max(1)
     }
@@ -130,7 +145,7 @@ impl World {
             assert!(known.waits_to_read && !known.may_read, "it waits");
             known.may_read = true;
         }
-        while let Some(next) = self.budget.next_opener(self.now) {
+        while let Some(next) = self.budget.next_opener() {
             let known = self.numbered(&next);
             assert!(known.unopened > 0, "it waits");
             known.may_open = true;
@@ -333,16 +348,7 @@ fn an_unfair_shard_at_the_head_is_passed() {
 /// Many busy shards take turns: each is given room for full batches, or waits.
 #[test]
 fn room_is_given_in_parts_that_are_worth_it() {
-    let limits = Usage {
-        records: 16_000,
-        span: 100_000,
-        bytes: 50,
-    };
-    let mut world = World::new(0, 64, limits);
-    for number in 0..64 {
-        world.shards[number].unopened = 1_000_000;
-        world.open(number);
-    }
+    let mut world = World::busy(64, 100_000);
     let mut turns = vec![0; 64];
     for step in 0..64_000 {
         let number = step % 64;
@@ -375,16 +381,7 @@ fn room_is_given_in_parts_that_are_worth_it() {
 /// beside what it holds.
 #[test]
 fn nobody_waits_for_a_turn_while_turns_would_be_long() {
-    let limits = Usage {
-        records: 16_000,
-        span: 100_000,
-        bytes: 50,
-    };
-    let mut world = World::new(0, 30, limits);
-    for number in 0..30 {
-        world.shards[number].unopened = 1_000_000;
-        world.open(number);
-    }
+    let mut world = World::busy(30, 100_000);
     assert_eq!(world.shards[29].usage.records, 0);
     world.wait(249);
     assert_eq!(world.shards[29].usage.records, 0);
@@ -412,16 +409,7 @@ fn nobody_waits_for_a_turn_while_turns_would_be_long() {
 /// kept waiting for ever.
 #[test]
 fn a_shard_that_holds_something_for_long_goes_on_beside_the_others() {
-    let limits = Usage {
-        records: 16_000,
-        span: 1_000_000,
-        bytes: 50,
-    };
-    let mut world = World::new(0, 20, limits);
-    for number in 0..20 {
-        world.shards[number].unopened = 100_000_000;
-        world.open(number);
-    }
+    let mut world = World::busy(20, 1_000_000);
     let mut went_on = 0;
     // A part comes free every 20 ms, which is taken at once, for half a minute.
     for step in 0..30_000 {

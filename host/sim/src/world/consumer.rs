@@ -336,13 +336,12 @@ impl World {
 
     /// Whoever waits in this process and may go on now hears of it.
     pub(super) fn give_room(&mut self, process: usize) {
-        let now = self.clock_of(process);
         let known = &mut self.processes[process];
         let mut told = Vec::new();
         while let Some(shard) = known.budget.next_reader() {
             told.push((shard, Input::MayRead));
         }
-        while let Some(shard) = known.budget.next_opener(now) {
+        while let Some(shard) = known.budget.next_opener() {
             told.push((shard, Input::MayOpen));
         }
         for (shard, input) in told {

@@ -60,11 +60,7 @@ impl Sink for FileSink {
         Box::pin(async move {
             off_thread(move || file.append(&text))
                 .await
-                .map_err(|error| DeliveryError {
-                    failed: (0..emissions.len())
-                        .map(|index| (index, error.clone()))
-                        .collect(),
-                })
+                .map_err(|error| DeliveryError::of_all(emissions.len(), &error))
         })
     }
 

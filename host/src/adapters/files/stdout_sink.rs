@@ -44,11 +44,7 @@ impl Sink for StdoutSink {
             // Whoever reads a pipe may stop to, and then this waits.
             off_thread(move || write(&text))
                 .await
-                .map_err(|error| DeliveryError {
-                    failed: (0..emissions.len())
-                        .map(|index| (index, error.clone()))
-                        .collect(),
-                })
+                .map_err(|error| DeliveryError::of_all(emissions.len(), &error))
         })
     }
 

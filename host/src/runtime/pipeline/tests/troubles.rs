@@ -150,9 +150,7 @@ impl Sink for Refusing {
             if take_one(&self.refusals) {
                 self.refused.fetch_add(1, Ordering::SeqCst);
                 let denied = fail(ErrorKind::Fatal, "AccessDeniedException");
-                let failed = (0..emissions.len()).map(|index| (index, denied.clone()));
-                let failed = failed.collect();
-                return Err(DeliveryError { failed });
+                return Err(DeliveryError::of_all(emissions.len(), &denied));
             }
             let is_unfit = |data: &[u8]| {
                 let number = data.split(|byte| *byte == b' ').next();
