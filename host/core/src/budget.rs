@@ -4,21 +4,23 @@
 //! free. One busy shard gets half of a bound, `n` busy ones get an `n + 1`th each, and because something is always left,
 //! a shard that wakes up never finds the room gone. No shard has to be counted or told of the others.
 //!
-//! Room for user records is given in parts that are worth it: what a batch costs, it costs whatever its size, so many busy
-//! shards take turns with full batches instead of all running batches of a few messages. That is so while handlers are
-//! quick, so that turns come soon. While they are slow, the calls cost little beside the messages, and all take what there is.
+//! What a batch and a checkpoint cost, they cost whatever their size. So many busy shards take turns, with full batches and
+//! one checkpoint for a turn, instead of all running batches of a few messages. That is so while handlers are quick, so that
+//! turns come soon. While they are slow, the calls cost little beside the messages, and all take what there is.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::limits::{
-    HASTY_ROOM_DIVISOR, LEAST_ROOM_DIVISOR, LONG_PATIENCE, PACE_LOOK, TURN_COMES_WITHIN,
-};
 use crate::shard::ShardId;
 use crate::time::Instant;
 use crate::window::Usage;
 
+mod pace;
+mod room;
 #[cfg(test)]
 mod tests;
+
+use pace::Pace;
+pub use room::Grant;
 
 /// The shared bounds of one pipeline in one worker, and who holds how much.
 ///
@@ -34,9 +36,10 @@ pub struct Budget {
     total: Usage,
     /// Shards that wait to read, first come first served.
     readers: VecDeque<ShardId>,
-    /// Shards with records that wait for room, first come first served.
-    openers: VecDeque<ShardId>,
-    /// What was held when nobody in `openers` could go on; nobody can while as much is.
+    /// Shards with records that wait for room: those that have their turn, then the others, each first come first served.
+    in_turn: VecDeque<ShardId>,
+    behind: VecDeque<ShardId>,
+    /// What was held when nobody in either line could go on; nobody can while as much is.
     looked_at: Usage,
     /// User records that those may take who were named since something was done here.
     promised: u64,
@@ -55,40 +58,14 @@ struct Held {
     is_reader: bool,
     /// It is in `readers`, and was told that its turn has come.
     is_told: bool,
-    /// It is in `openers`.
+    /// It is in `in_turn` or in `behind`.
     is_opener: bool,
+    /// It has its turn, in which it has admitted so many user records: it goes on ahead of those without one.
+    turn: Option<u64>,
     /// Since when records of it wait and no room was given.
     waits_since: Option<Instant>,
     /// It is told to stop, and waits for nothing any more.
     is_stopped: bool,
-}
-
-/// How soon room comes free, over all shards.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    since: Option<Instant>,
-    /// User records that came free since then.
-    freed: u64,
-    /// What is worth a turn did not come free in time when this was looked at last.
-    is_slow: bool,
-}
-
-impl Pace {
-    /// Looks now and then whether so much comes free in time for a turn; tells whether that is news.
-    fn look(&mut self, now: Instant, turn: u64) -> bool {
-        let passed = now.since(*self.since.get_or_insert(now));
-        if passed < PACE_LOOK {
-            return false;
-        }
-        let turns = passed.as_nanos() / TURN_COMES_WITHIN.as_nanos();
-        let was_slow = self.is_slow;
-        *self = Self {
-            since: Some(now),
-            freed: 0,
-            is_slow: u128::from(self.freed) < turns * u128::from(turn),
-        };
-        self.is_slow != was_slow
-    }
 }
 
 impl Budget {
@@ -105,10 +82,11 @@ impl Budget {
             held: BTreeMap::new(),
             total: Usage::default(),
             readers: VecDeque::new(),
-            openers: VecDeque::new(),
+            in_turn: VecDeque::new(),
+            behind: VecDeque::new(),
             looked_at: Usage::default(),
             promised: 0,
-            pace: Pace::default(),
+            pace: Pace::new(),
         }
     }
 
@@ -204,144 +182,14 @@ impl Budget {
         self.look_again();
     }
 
-    /// Who has waited for room the longest of those for whom there is enough, counting what it leaves to those behind it.
-    /// It has left the line.
-    pub fn next_opener(&mut self) -> Option<ShardId> {
-        let is_as_before =
-            self.total.records >= self.looked_at.records && self.total.span >= self.looked_at.span;
-        if is_as_before {
-            return None;
-        }
-        let at_most = self.room_of(Usage::default(), self.promised);
-        // Usually there is too little for anybody, and nobody need be looked at.
-        let is_any = at_most >= self.least_room(Usage::default());
-        let next = is_any.then(|| self.first_opener()).flatten();
-        let Some((index, room)) = next else {
-            if std::mem::take(&mut self.promised) > 0 {
-                // Whoever was named may want less. What it leaves is looked for when it has taken its part.
-                self.look_again();
-            } else {
-                self.looked_at = self.total;
-            }
-            return None;
-        };
-        self.promised += room;
-        let shard = self.openers.remove(index)?;
-        if let Some(held) = self.held.get_mut(&shard) {
-            held.is_opener = false;
-        }
-        Some(shard)
-    }
-
-    fn first_opener(&self) -> Option<(usize, u64)> {
-        let mut waiting = self.openers.iter().enumerate();
-        waiting.find_map(|(index, waiting)| {
-            let held = self.held.get(waiting)?.window;
-            let room = self.room_of(held, self.promised);
-            (room >= self.least_room(held)).then_some((index, room))
-        })
-    }
-
-    fn look_again(&mut self) {
-        self.looked_at = Usage {
-            records: u64::MAX,
-            span: u64::MAX,
-            bytes: u64::MAX,
-        };
-    }
-
-    fn leave_openers(&mut self, shard: &ShardId) {
-        if let Some(held) = self.held.get_mut(shard) {
-            held.waits_since = None;
-            if std::mem::take(&mut held.is_opener) {
-                self.openers.retain(|waiting| waiting != shard);
-            }
-        }
-    }
-
-    /// What a shard may admit that holds so much, while as many user records are promised to others.
-    fn room_of(&self, held: Usage, promised: u64) -> u64 {
-        let Usage { records, span, .. } = self.total;
-        share(self.limits.records, records + promised, held.records).min(share(
-            self.limits.span,
-            span + promised,
-            held.span,
-        ))
-    }
-
-    /// The least room that is given to a shard which holds so much.
-    fn least_room(&self, held: Usage) -> u64 {
-        if self.pace.is_slow {
-            hasty_room(held)
-        } else {
-            self.worthwhile_room()
-        }
-    }
-
-    /// What is worth a turn.
-    fn worthwhile_room(&self) -> u64 {
-        (self.limits.records.min(self.limits.span) / LEAST_ROOM_DIVISOR).max(1)
-    }
-
-    /// How many user records a shard may admit now, whose window holds so much. They count as held until
-    /// [`settle`](Self::settle) says otherwise.
-    pub fn reserve_room(&mut self, now: Instant, shard: &ShardId, usage: Usage) -> u64 {
-        self.hold(shard, usage);
-        let turn = self.worthwhile_room();
-        if self.pace.look(now, turn) {
-            // Whoever was refused may be given something now.
-            self.look_again();
-        }
-        let room = self.room_of(usage, 0);
-        let waits_since = self.held.get(shard).and_then(|held| held.waits_since);
-        // Others are given turns, and what this one holds is in the way of its own.
-        let has_waited_long = waits_since.is_some_and(|since| since + LONG_PATIENCE <= now);
-        let least = if has_waited_long {
-            hasty_room(usage)
-        } else {
-            self.least_room(usage)
-        };
-        if room < least {
-            return 0;
-        }
-        if let Some(held) = self.held.get_mut(shard) {
-            held.room = room;
-            held.waits_since = None;
-        }
-        self.total.records += room;
-        self.total.span += room;
-        room
-    }
-
-    /// Says what a shard's window holds, and whether records in it wait for room: it is in the line of such shards then,
-    /// and asks again by itself at the moment that is returned.
-    pub fn settle(
-        &mut self,
-        now: Instant,
-        shard: &ShardId,
-        usage: Usage,
-        wants_room: bool,
-    ) -> Option<Instant> {
-        self.hold(shard, usage);
-        if !wants_room {
-            self.leave_openers(shard);
-            return None;
-        }
-        let held = self.held.get_mut(shard)?;
-        held.waits_since.get_or_insert(now);
-        if !std::mem::replace(&mut held.is_opener, true) {
-            self.openers.push_back(shard.clone());
-            self.looked_at.records = self.looked_at.records.max(self.total.records);
-            self.looked_at.span = self.looked_at.span.max(self.total.span);
-        }
-        Some(now + PACE_LOOK)
-    }
-
     fn hold(&mut self, shard: &ShardId, usage: Usage) {
         let held = self.held.entry(shard.clone()).or_default();
         let before = std::mem::replace(&mut held.window, usage);
         let room = std::mem::take(&mut held.room);
-        self.pace.freed += before.records.saturating_sub(usage.records);
+        if let Some(admitted) = held.turn.as_mut().filter(|_| room > 0) {
+            *admitted += usage.records.saturating_sub(before.records);
+        }
+        self.pace.add(before.records.saturating_sub(usage.records));
         self.total.records = self.total.records - before.records - room + usage.records;
         self.total.span = self.total.span - before.span - room + usage.span;
         self.total.bytes = self.total.bytes - before.bytes + usage.bytes;
@@ -357,21 +205,5 @@ impl Budget {
     /// What is held by all shards, reservations included.
     pub fn total(&self) -> Usage {
         self.total
-    }
-}
-
-/// The least room that is given in haste.
-fn hasty_room(held: Usage) -> u64 {
-    (held.records / HASTY_ROOM_DIVISOR).max(1)
-}
-
-/// What a shard that holds `held` may take of a bound: half of the distance to what is free, at least one if it holds
-/// nothing, so that it always gets on.
-fn share(limit: u64, total: u64, held: u64) -> u64 {
-    let free = limit.saturating_sub(total);
-    if held >= free {
-        u64::from(held == 0)
-    } else {
-        (free - held).div_ceil(2)
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::breaker::Paused;
+use crate::budget::Grant;
 use crate::lanes::{BatchBounds, Lanes, RunResult, Settled, Verdict};
 use crate::message::ColumnsWanted;
 use crate::position::{Checkpoint, Position};
@@ -20,6 +21,7 @@ use crate::time::Instant;
 use crate::window::{Admitted, Intake, Opening, Slot, Usage, Window};
 
 mod events;
+mod finish;
 mod flush;
 mod holds;
 mod pause;
@@ -102,8 +104,8 @@ pub struct Consumer {
     phase: Phase,
     end: Option<Vec<ChildShard>>,
     is_last_read_at_tip: bool,
-    /// Set when opening stopped for want of room: waiting for fuller batches would be in vain.
-    is_full: bool,
+    /// What was said when opening stopped for want of room: waiting for fuller batches would be in vain.
+    refused: Option<Grant>,
     flush: Flush,
     /// The lanes are being replaced: no batch goes out before they are.
     is_relaning: bool,
@@ -133,7 +135,7 @@ impl Consumer {
             phase: Phase::Running,
             end: None,
             is_last_read_at_tip: false,
-            is_full: false,
+            refused: None,
             flush: Flush::NotAsked,
             is_relaning: false,
             burying: BTreeMap::new(),
@@ -148,7 +150,7 @@ impl Consumer {
         &mut self,
         now: Instant,
         event: ConsumerEvent,
-        room: impl FnOnce(Usage) -> u64,
+        room: impl FnOnce(Usage) -> Grant,
         random: u64,
         effects: &mut Vec<ConsumerEffect>,
     ) {
@@ -373,7 +375,7 @@ impl Consumer {
     fn advance(
         &mut self,
         now: Instant,
-        room: impl FnOnce(Usage) -> u64,
+        room: impl FnOnce(Usage) -> Grant,
         effects: &mut Vec<ConsumerEffect>,
     ) {
         match self.phase {
@@ -383,11 +385,7 @@ impl Consumer {
             Phase::Ended | Phase::Over => return,
         }
         self.window.fold();
-        if self.window.has_unopened() {
-            let (room, lanes) = (room(self.usage()), &mut self.lanes);
-            self.window.open(room, |message| lanes.admit(now, message));
-        }
-        self.is_full = self.window.has_unopened();
+        self.open(now, room);
         if self.waits_for_lanes() {
             self.relane_when_idle(effects);
         } else {
@@ -407,11 +405,26 @@ impl Consumer {
             && self.progress.is_stored(self.window.watermark());
     }
 
+    fn open(&mut self, now: Instant, room: impl FnOnce(Usage) -> Grant) {
+        self.refused = None;
+        if !self.window.has_unopened() {
+            return;
+        }
+        match room(self.usage()) {
+            Grant::Room(room) => {
+                let lanes = &mut self.lanes;
+                self.window.open(room, |message| lanes.admit(now, message));
+            }
+            refused => self.refused = Some(refused),
+        }
+    }
+
     fn dispatch(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
         if self.is_stopping_paused() {
             return;
         }
-        let hurry = self.is_full || self.end.is_some() || self.phase == Phase::Draining;
+        let hurry =
+            self.window.has_unopened() || self.end.is_some() || self.phase == Phase::Draining;
         let (first, lanes) = (self.lanes.first_lane(), self.lanes.count());
         for lane in (first..first + lanes).map(|lane| lane % lanes) {
             if !self.lanes.take(lane, now, hurry, &mut self.picked) {
@@ -426,46 +439,6 @@ impl Consumer {
             }
             effects.push(ConsumerEffect::Run(batch));
         }
-    }
-
-    fn finish_or_store(&mut self, now: Instant, effects: &mut Vec<ConsumerEffect>) {
-        let watermark = self.window.watermark();
-        let is_drained = self.window.is_drained();
-        if let Some(reason) = self.only_held_left() {
-            self.flush(now, reason, effects);
-        }
-        let is_stored = self.progress.is_stored(watermark.clone());
-        let is_end_reached = (is_drained && is_stored) || mutant!(EndBeforeDrained);
-        if let Some(children) = self.end.take_if(|_| is_end_reached) {
-            self.phase = Phase::Ended;
-            effects.push(ConsumerEffect::Ended {
-                from: self.progress.requested(),
-                children,
-            });
-            return;
-        }
-        let is_flushed = matches!(self.flush, Flush::Done(_)) && self.only_held_left().is_some();
-        let is_begun_done = is_drained || is_flushed;
-        let is_stopping = self.phase == Phase::Draining && is_begun_done;
-        if is_stopping && is_stored {
-            self.phase = Phase::Over;
-            effects.push(ConsumerEffect::Drained);
-            return;
-        }
-        let done = self.window.done();
-        let is_urgent =
-            is_stopping || (is_drained && self.is_last_read_at_tip) || self.is_span_spent(done);
-        if let Some(delta) = self.progress.plan(now, watermark, done, is_urgent) {
-            effects.push(ConsumerEffect::Store(delta));
-        }
-    }
-
-    /// Whether a checkpoint would give back so much of the span that it should not wait for its time: enough, or with no
-    /// room left more than what is still unresolved.
-    fn is_span_spent(&self, done: u64) -> bool {
-        let not_covered = self.progress.not_covered(done);
-        let is_most = not_covered > 0 && not_covered >= self.window.usage().span;
-        not_covered >= self.settings.checkpoint_after || (self.is_full && is_most)
     }
 
     /// What there is to see.

@@ -38,7 +38,7 @@ pub use aggregate::{AggregateBounds, AggregateError, Aggregator, PackedRecord};
 pub use backoff::Backoff;
 pub use batch::Batch;
 pub use breaker::{Paused, StepSet};
-pub use budget::Budget;
+pub use budget::{Budget, Grant};
 pub use consumer::{
     Consumer, ConsumerEffect, ConsumerEvent, ConsumerSettings, ConsumerStatus, DeadMessage, Ran,
 };

@@ -86,13 +86,18 @@ pub(crate) const READ_RETRY_MAX: Duration = Duration::from_secs(10);
 // === sharing the bounds ===
 
 /// Of a pipeline's bound on user records, the least part that a shard is given: with the default of 30,000 each of eight
-/// lanes gets a batch of some 230 messages, at which what a batch costs by itself is a small part.
-pub(crate) const LEAST_ROOM_DIVISOR: u64 = 16;
+/// lanes gets a batch of some 460 messages, at which what a batch costs by itself is a small part.
+pub(crate) const LEAST_RECORDS_DIVISOR: u64 = 8;
 
-/// While so much comes free within this time, shards wait for it: 64 busy ones each have their turn within four seconds. With
-/// the default, on two cores, that is so while a message takes less than some 50 microseconds. Above that, what a batch costs
-/// by itself is a small part whatever its size, and all take what there is.
-pub(crate) const TURN_COMES_WITHIN: Duration = Duration::from_millis(50);
+/// The same of the span: a shard whose turn it is can be given more than once in it.
+pub(crate) const LEAST_SPAN_DIVISOR: u64 = 16;
+
+/// Of the span, the part that a shard uses in one turn while others wait: as much as is worth a checkpoint.
+pub(crate) const TURNS_PER_SPAN: u64 = 8;
+
+/// In this time each shard that waits is to have its turn. While not even the least part can be given to each within it,
+/// handlers are so slow that what a batch costs by itself is a small part whatever its size, and all take what there is.
+pub(crate) const ROUND: Duration = Duration::from_secs(2);
 
 /// How often that is looked at, and how often a shard that waits asks again by itself: over several turns.
 pub(crate) const PACE_LOOK: Duration = Duration::from_millis(250);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::entropy::Entropy;
+use crate::limits::LONG_PATIENCE;
 
 const ANSWER: u64 = 10;
 
@@ -26,6 +27,7 @@ struct Shard {
     may_open: bool,
     /// When it asks again by itself.
     asks_again: Option<Instant>,
+    waits_since: Option<Instant>,
     reads: u64,
 }
 
@@ -95,20 +97,33 @@ impl World {
         let known = &mut self.shards[number];
         known.may_open = false;
         if known.unopened > 0 {
-            let has_waited = known.asks_again.is_some_and(|at| at <= self.now);
-            let room = self
+            let since = *known.waits_since.get_or_insert(self.now);
+            let has_waited = since + LONG_PATIENCE <= self.now;
+            let room = match self
                 .budget
-                .reserve_room(self.now, &shard(number), known.usage);
+                .reserve_room(self.now, &shard(number), known.usage)
+            {
+                Grant::Room(room) => room,
+                _ => 0,
+            };
             assert!(
                 known.usage.records > 0 || known.usage.span > 0 || room >= 1 || !has_waited,
                 "LV: a shard with nothing that has waited gets on"
             );
+            if room > 0 {
+                known.waits_since = None;
+            }
             let admitted = room.min(known.unopened);
             known.unopened -= admitted;
             known.usage.records += admitted;
             known.usage.span += admitted;
         }
         self.settle(number);
+    }
+
+    fn finish_one(&mut self, number: usize) {
+        self.shards[number].usage.records -= 1;
+        self.shards[number].usage.span -= 1;
     }
 
     fn give_back(&mut self, number: usize, all: bool) {
@@ -368,11 +383,12 @@ fn room_is_given_in_parts_that_are_worth_it() {
         let given = world.shards[number].usage.records.saturating_sub(before);
         assert!(given == 0 || given >= 1_000, "{given}");
     }
+    // A turn is six such parts at most.
     let (fewest, most) = (turns.iter().min(), turns.iter().max());
     assert!(
         fewest
             .zip(most)
-            .is_some_and(|(fewest, most)| *fewest >= 10 && most - fewest <= 3),
+            .is_some_and(|(fewest, most)| *fewest >= 6 && most - fewest <= 6),
         "{turns:?}"
     );
 }
@@ -382,27 +398,32 @@ fn room_is_given_in_parts_that_are_worth_it() {
 #[test]
 fn nobody_waits_for_a_turn_while_turns_would_be_long() {
     let mut world = World::busy(30, 100_000);
-    assert_eq!(world.shards[29].usage.records, 0);
+    world.finish_one(0);
+    world.open(0);
     world.wait(249);
+    world.go_on();
     assert_eq!(world.shards[29].usage.records, 0);
     world.wait(1);
+    world.go_on();
     assert!(world.shards.iter().all(|shard| shard.usage.records > 0));
     // The first is done with one message after the other, and wants no more.
     world.shards[0].unopened = 0;
     let mut wakes = 0;
+    let mut in_vain = 0;
     for _ in 0..1_000 {
-        world.shards[0].usage.records -= 1;
-        world.shards[0].usage.span -= 1;
+        world.finish_one(0);
         world.settle(0);
         while let Some(told) = world.shards.iter().position(|shard| shard.may_open) {
             wakes += 1;
             let held = world.shards[told].usage.records;
             world.open(told);
             let given = world.shards[told].usage.records - held;
-            assert!(given > 0 && given >= held / 8, "{given} to {held}");
+            in_vain += usize::from(given == 0);
+            assert!(given == 0 || given >= held / 8, "{given} to {held}");
         }
     }
-    assert!(wakes > 0);
+    // Once each: its turn was longer when it was given.
+    assert!(in_vain <= 30 && wakes > 2 * in_vain, "{in_vain} of {wakes}");
 }
 
 /// A shard of which a part does not get done needs more room than the others for its turn, and they take it first. It is not

@@ -9,12 +9,17 @@ impl World {
     pub(super) fn handle(&mut self, consumer: &mut Consumer, event: ConsumerEvent) {
         let limit = self.odds.room;
         let mut given = 0;
+        let refusal = [Grant::Wait, Grant::SpanShort, Grant::TurnOver][self.below(3) as usize];
         let room = |usage: Usage| {
             given = match usage.records {
                 0 => limit.max(1),
                 held => limit.saturating_sub(held),
             };
-            given
+            if given == 0 {
+                refusal
+            } else {
+                Grant::Room(given)
+            }
         };
         let random = self.entropy.draw() as u64;
         let was_draining = consumer.phase == Phase::Draining;
