@@ -31,9 +31,7 @@ impl Budget {
             // Whoever was refused may be given something now.
             self.look_again();
         }
-        let Some(held) = self.held.get_mut(shard) else {
-            return Grant::Wait;
-        };
+        let held = self.held.get(shard).copied().unwrap_or_default();
         // Others are given turns, and what this one holds is in the way of its own.
         let has_waited_long = held
             .waits_since
@@ -45,9 +43,10 @@ impl Budget {
         } else {
             self.least_room(usage)
         };
-        let of_span = share(self.limits.span, self.total.span, usage.span);
         let turn = self.turn().max(least);
-        let mut room = self.room_of(usage, 0);
+        let has_turn = takes_turns && held.turn.is_some();
+        let of_span = self.of_span(usage, 0, has_turn);
+        let mut room = self.of_records(usage, 0).min(of_span);
         let Some(held) = self.held.get_mut(shard) else {
             return Grant::Wait;
         };
@@ -121,7 +120,7 @@ impl Budget {
         if is_as_before {
             return None;
         }
-        let at_most = self.room_of(Usage::default(), self.promised);
+        let at_most = self.of_records(Usage::default(), self.promised);
         // Usually there is too little for anybody, and nobody need be looked at.
         let is_any = at_most >= self.least_room(Usage::default());
         let next = is_any.then(|| self.first_opener()).flatten();
@@ -147,11 +146,16 @@ impl Budget {
     }
 
     fn first_opener(&self) -> Option<(usize, u64)> {
+        let in_turn = self.in_turn.len();
         let mut waiting = self.in_turn.iter().chain(&self.behind).enumerate();
         waiting.find_map(|(index, waiting)| {
             let held = self.held.get(waiting)?.window;
-            let room = self.room_of(held, self.promised);
-            (room >= self.least_room(held)).then_some((index, room))
+            let has_turn = index < in_turn;
+            let of_span = self.of_span(held, self.promised, has_turn);
+            let room = self.of_records(held, self.promised).min(of_span);
+            // What others need to come to the end of their turns is left to them.
+            let is_early = !has_turn && in_turn > 0 && of_span < self.turn();
+            (room >= self.least_room(held) && !is_early).then_some((index, room))
         })
     }
 
@@ -181,17 +185,27 @@ impl Budget {
         {
             self.in_turn.retain(|waiting| waiting != shard);
             self.behind.retain(|waiting| waiting != shard);
+            if self.in_turn.is_empty() {
+                // Those behind it may begin with less.
+                self.look_again();
+            }
         }
     }
 
-    /// What a shard may admit that holds so much, while as many user records are promised to others.
-    fn room_of(&self, held: Usage, promised: u64) -> u64 {
-        let Usage { records, span, .. } = self.total;
-        share(self.limits.records, records + promised, held.records).min(share(
-            self.limits.span,
-            span + promised,
-            held.span,
-        ))
+    /// What a shard that holds so much may take of the bound on user records, while as many are promised to others.
+    fn of_records(&self, held: Usage, promised: u64) -> u64 {
+        let total = self.total.records + promised;
+        share(self.limits.records, total, held.records)
+    }
+
+    /// The same of the span. A turn bounds what a shard uses, so whoever is in one may take what there is.
+    fn of_span(&self, held: Usage, promised: u64, has_turn: bool) -> u64 {
+        let total = self.total.span + promised;
+        if has_turn && held.span < self.turn() {
+            self.limits.span.saturating_sub(total)
+        } else {
+            share(self.limits.span, total, held.span)
+        }
     }
 
     /// The least room that is given to a shard which holds so much: its part of what comes free soon, as far as that is
