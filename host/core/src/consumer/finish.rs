@@ -31,8 +31,8 @@ impl Consumer {
             return;
         }
         let done = self.window.done();
-        let is_urgent =
-            is_stopping || (is_drained && self.is_last_read_at_tip) || self.is_span_spent(done);
+        // The next answer may be long in coming: memory for it is waited for as well.
+        let is_urgent = is_drained || is_stopping || self.is_span_spent(done);
         if let Some(delta) = self.progress.plan(now, watermark, done, is_urgent) {
             effects.push(ConsumerEffect::Store(delta));
         }
