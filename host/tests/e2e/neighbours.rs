@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::chance::{pause, rounds};
 use super::load::Load;
 use super::machine::{Machine, Process, wait_for};
-use super::output::{Line, assert_complete_and_in_order, final_lines, lines};
+use super::output::{Line, assert_complete_and_in_order, final_lines, lines, lines_from};
 use super::rows::rows;
 use super::wire::Client;
 
@@ -69,15 +69,16 @@ impl Watch {
         let out = out.to_owned();
         let thread = thread::spawn(move || {
             let mut seen = BTreeMap::new();
-            let mut length = 0;
+            let mut from = 0;
             while !is_stopped.load(Ordering::Relaxed) {
-                let now = std::fs::metadata(&out).map_or(0, |file| file.len());
-                if now > length {
-                    length = now;
-                    let at = Instant::now();
-                    for Line { key, number, .. } in lines(&out) {
-                        seen.entry((key, number)).or_insert(at);
-                    }
+                let at = Instant::now();
+                // What was seen is not read again: whoever watches must not be the load.
+                for Line {
+                    key, number, end, ..
+                } in lines_from(&out, from)
+                {
+                    seen.entry((key, number)).or_insert(at);
+                    from = end;
                 }
                 pause(Duration::from_millis(2));
             }

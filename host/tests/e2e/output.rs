@@ -1,7 +1,8 @@
 //! The file that a mirror of the load writes, and what must hold of it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use serde_json::Value;
@@ -25,14 +26,19 @@ impl Line {
 
 /// The whole lines of a file, each of which must parse. What follows the last line ending is being written.
 pub(super) fn lines(path: &Path) -> Vec<Line> {
-    lines_with(path, |text| {
+    lines_from(path, 0)
+}
+
+/// The same of those that begin at this byte or after it, where a line begins.
+pub(super) fn lines_from(path: &Path, from: u64) -> Vec<Line> {
+    lines_with(path, from, |text| {
         parse(text).unwrap_or_else(|| panic!("torn: {}", String::from_utf8_lossy(text)))
     })
 }
 
 /// The whole lines of a file that others wrote to when somebody was killed: a line that this tore has another's behind it.
 pub(super) fn lines_after_kills(path: &Path) -> Vec<Line> {
-    lines_with(path, |text| {
+    lines_with(path, 0, |text| {
         let torn = || {
             let begin = text.windows(BEGIN.len()).rposition(|part| part == BEGIN)?;
             parse(&text[begin..])
@@ -49,9 +55,13 @@ fn parse(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok()
 }
 
-fn lines_with(path: &Path, parse: impl Fn(&[u8]) -> Value) -> Vec<Line> {
-    let text = fs::read(path).unwrap_or_default();
-    let mut end = 0;
+fn lines_with(path: &Path, from: u64, parse: impl Fn(&[u8]) -> Value) -> Vec<Line> {
+    let mut text = Vec::new();
+    if let Ok(mut file) = File::open(path) {
+        file.seek(SeekFrom::Start(from)).unwrap();
+        file.read_to_end(&mut text).unwrap();
+    }
+    let mut end = from;
     let whole = text
         .split_inclusive(|byte| *byte == b'\n')
         .filter(|line| line.ends_with(b"\n"));
