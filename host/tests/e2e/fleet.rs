@@ -135,6 +135,14 @@ impl Fleet {
         self.load = Some(Load::start(self.streams, STREAM));
     }
 
+    /// Waits until what was acknowledged so far is delivered.
+    pub(super) fn wait_until_caught_up(&self) {
+        let acknowledged = self.load.as_ref().unwrap().acknowledged();
+        wait_for("what was produced is delivered", || {
+            (self.lines().len() as u64 >= acknowledged).then_some(())
+        });
+    }
+
     /// Starts one more worker, and waits until it has a name.
     pub(super) fn start(&mut self) {
         let process = self.machine.start(&["run", &self.pipeline]);

@@ -9,10 +9,9 @@ const FAILOVER: Duration = Duration::from_secs(6);
 const SHARDS: usize = 16;
 
 /// A second worker gets half of the shards: handed over, nothing is delivered twice; stolen, what came since the
-/// checkpoints is. At any moment that is no more than the span; but the loss of each shard is noticed at another moment, and
-/// what a lost one held comes free for the others: eight that share with eight more have twice the span at the very most.
+/// checkpoints is, and no more than the span.
 #[test]
-fn a_handover_repeats_nothing_and_a_theft_no_more_than_twice_the_span() {
+fn a_handover_repeats_nothing_and_a_theft_no_more_than_the_span() {
     let mut fleet = Fleet::new(&Servers::Ours, SHARDS, FAILOVER);
     fleet.produce();
     fleet.start();
@@ -28,6 +27,9 @@ fn a_handover_repeats_nothing_and_a_theft_no_more_than_twice_the_span() {
     let thief = fleet.workers[1].name.clone();
     fleet.terminate(1);
     fleet.wait_for_even_shares();
+    // The first worker takes what the second has left only after the failover time, and may then be given as much again by each
+    // shard it loses, one after the other, as long as there is a backlog.
+    fleet.wait_until_caught_up();
     let stolen: Vec<String> = fleet.rows().into_keys().take(SHARDS / 2).collect();
     fleet.tail.reset();
     for shard in &stolen {
@@ -47,5 +49,5 @@ fn a_handover_repeats_nothing_and_a_theft_no_more_than_twice_the_span() {
         "stolen: shards stood still for {gaps}; {repeats} repeats of {} records",
         produced.total()
     );
-    assert!(repeats <= 2 * SPAN, "{repeats}");
+    assert!(repeats <= SPAN, "{repeats}");
 }

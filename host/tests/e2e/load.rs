@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
     thread: JoinHandle<Produced>,
 }
 
@@ -48,6 +49,8 @@ impl Load {
     pub(super) fn start(client: Client, stream: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let is_stopped = Arc::clone(&stop);
+        let acknowledged = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&acknowledged);
         let stream = stream.to_owned();
         let thread = thread::spawn(move || {
             let mut produced = Produced {
@@ -71,6 +74,7 @@ impl Load {
                     pause(RETRY);
                 }
                 produced.keys = keys;
+                counter.store(produced.total(), Ordering::Relaxed);
                 let now = Instant::now();
                 for (key, number) in records {
                     let place = (key, number.parse().unwrap());
@@ -80,7 +84,16 @@ impl Load {
             }
             produced
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            acknowledged,
+            thread,
+        }
+    }
+
+    /// Records that are acknowledged by now.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Stops it; everything that it counts is acknowledged.
