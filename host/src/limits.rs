@@ -96,10 +96,6 @@ pub(crate) const COMPILER_NICE: i32 = 10;
 /// kill after 30 seconds by default, so this stays below.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
-/// Checkpoints that one span of a pipeline makes due, whatever their time. A shard has half of the span to itself, and of
-/// seven shards each an eighth: for so many, one is asked for before there is no room left.
-pub(crate) const CHECKPOINTS_PER_SPAN: u64 = 8;
-
 /// Lines about calls that gave no reply, of one pipeline at once: one for every lane of a few shards.
 pub(crate) const CRASH_LINES_BURST: u32 = 20;
 

@@ -1,12 +1,13 @@
 //! The bounds of a pipeline, shared out among the shards that this worker has.
 //!
 //! Each bound is shared by the *dynamic threshold* rule: a shard may take more as long as it holds less than what is
-//! free. One busy shard gets half of a bound, `n` busy ones get an `n + 1`th each, and because something is always left,
-//! a shard that wakes up never finds the room gone. No shard has to be counted or told of the others.
+//! free. One busy shard gets half of a bound, `n` busy ones get an `n + 1`th each, and something is always left for one that
+//! wakes up.
 //!
 //! What a batch and a checkpoint cost, they cost whatever their size. So many busy shards take turns, with full batches and
-//! one checkpoint for a turn, instead of all running batches of a few messages. That is so while handlers are quick, so that
-//! turns come soon. While they are slow, the calls cost little beside the messages, and all take what there is.
+//! one checkpoint for a turn, instead of all running batches of a few messages; in its turn, a shard may take what is left of
+//! the span. The slower handlers are, the shorter are turns, so that they come soon: then the calls cost little beside the
+//! messages.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -57,7 +57,7 @@ pub use lease_write::{
     CheckpointDelta, CheckpointRefused, FencedWrite, LeaseChange, LostReason, RowAfter, Tenure,
     Trouble, TroubleKind, WriteFailure,
 };
-pub use limits::READ_ANSWER_BYTES_MAX;
+pub use limits::{CHECKPOINTS_PER_SPAN, READ_ANSWER_BYTES_MAX};
 pub use message::{
     Column, ColumnsWanted, Emissions, Failure, FlushReason, Hold, InvalidColumn, InvalidReply,
     Messages, Release, Reply, SOURCE_CALL,

@@ -92,11 +92,13 @@ pub(crate) const LEAST_RECORDS_DIVISOR: u64 = 8;
 /// The same of the span: a shard whose turn it is can be given more than once in it.
 pub(crate) const LEAST_SPAN_DIVISOR: u64 = 16;
 
-/// Of the span, the part that a shard uses in one turn while others wait: as much as is worth a checkpoint.
-pub(crate) const TURNS_PER_SPAN: u64 = 8;
+/// Checkpoints that one span of a pipeline makes due, whatever their time. A shard has half of the span to itself, and of
+/// seven shards each an eighth: for so many, one is asked for before there is no room left. While more of them wait, a turn
+/// is over after as much.
+pub const CHECKPOINTS_PER_SPAN: u64 = 8;
 
-/// In this time each shard that waits is to have its turn. While not even the least part can be given to each within it,
-/// handlers are so slow that what a batch costs by itself is a small part whatever its size, and all take what there is.
+/// In this time each shard that waits is to have its turn. Turns are shorter if they must be, down to what a handler is done
+/// with in its part of the time: then it is so slow that what a batch costs by itself is a small part whatever its size.
 pub(crate) const ROUND: Duration = Duration::from_secs(2);
 
 /// How often that is looked at, and how often a shard that waits asks again by itself: over several turns.

@@ -188,8 +188,8 @@ record! {
 record! {
     /// What may be unresolved at once. Reaching either bound stops reading.
     InFlight {
-        // Shared by shards and their lanes, it is what batches are filled from: of 64 busy shards some 16 at a time have a part
-        // of it each, which gives eight lanes batches of some 230. A stop works it off: one shard, at 10 ms a message in each
+        // Shared by shards and their lanes, it is what batches are filled from: of 64 busy shards some eight at a time have a
+        // part of it each, which gives eight lanes batches of some 460. A stop works it off: one shard, at 10 ms a message in each
         // lane, in 20 s.
         /// Messages.
         or("30000") records: Number<1, { bounds::MAX_IN_FLIGHT_RECORDS }>,

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use shardwright_core::pipeline::{Pace, Pipeline};
 use shardwright_core::{
-    BatchBounds, ColumnsWanted, ConsumerSettings, HashRange, Opening, ReadSettings, RetryPolicy,
-    Routes, Usage,
+    BatchBounds, CHECKPOINTS_PER_SPAN, ColumnsWanted, ConsumerSettings, HashRange, Opening,
+    ReadSettings, RetryPolicy, Routes, Usage,
 };
 
-use crate::limits::CHECKPOINTS_PER_SPAN;
 use crate::ports::{DeadLetterSink, PreparedPlugin, Sink};
 
 /// What a generation is built of. What it shares with the one before, such as a plugin that has not changed, is the same

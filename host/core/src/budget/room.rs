@@ -2,8 +2,8 @@
 
 use super::Budget;
 use crate::limits::{
-    HASTY_ROOM_DIVISOR, LEAST_RECORDS_DIVISOR, LEAST_SPAN_DIVISOR, LONG_PATIENCE, PACE_LOOK,
-    TURNS_PER_SPAN,
+    CHECKPOINTS_PER_SPAN, HASTY_ROOM_DIVISOR, LEAST_RECORDS_DIVISOR, LEAST_SPAN_DIVISOR,
+    LONG_PATIENCE, PACE_LOOK,
 };
 use crate::shard::ShardId;
 use crate::time::Instant;
@@ -43,7 +43,7 @@ impl Budget {
         } else {
             self.least_room(usage)
         };
-        let turn = self.turn().max(least);
+        let left = self.left_of_turn(least);
         let has_turn = takes_turns && held.turn.is_some();
         let of_span = self.of_span(usage, 0, has_turn);
         let mut room = self.of_records(usage, 0).min(of_span);
@@ -52,11 +52,8 @@ impl Budget {
         };
         if takes_turns {
             // One that has admitted nothing has nothing to give back.
-            let left = held
-                .turn
-                .filter(|&admitted| admitted == 0 || of_span >= least)
-                .map(|admitted| turn.saturating_sub(admitted));
-            let Some(left) = left.filter(|left| *left >= least) else {
+            let goes_on = |admitted: &u64| *admitted == 0 || of_span >= least;
+            let Some(left) = held.turn.filter(goes_on).and_then(left) else {
                 if held.turn.take().is_some() {
                     self.leave_line(shard);
                 }
@@ -93,12 +90,11 @@ impl Budget {
             self.leave_openers(shard);
             return None;
         }
-        let least = self.least_room(usage);
-        let turn = self.turn().max(least);
+        let left = self.left_of_turn(self.least_room(usage));
         let held = self.held.get_mut(shard)?;
         held.waits_since.get_or_insert(now);
         if !std::mem::replace(&mut held.is_opener, true) {
-            held.turn = held.turn.filter(|admitted| admitted + least <= turn);
+            held.turn = held.turn.filter(|admitted| left(*admitted).is_some());
             if held.turn.is_some() {
                 self.in_turn.push_back(shard.clone());
                 self.looked_at.records = self.looked_at.records.max(self.total.records);
@@ -219,9 +215,15 @@ impl Budget {
             .min(worthwhile.max(1))
     }
 
+    /// Says what is left of the turn of a shard that has admitted so many user records in it; none: less than the least.
+    fn left_of_turn(&self, least: u64) -> impl Fn(u64) -> Option<u64> + use<> {
+        let turn = self.turn().max(least);
+        move |admitted| turn.checked_sub(admitted).filter(|left| *left >= least)
+    }
+
     /// How much of the span a shard may use before it leaves its turn to others.
     fn turn(&self) -> u64 {
-        (self.limits.span / TURNS_PER_SPAN).min(self.pace.part())
+        (self.limits.span / CHECKPOINTS_PER_SPAN).min(self.pace.part())
     }
 }
 

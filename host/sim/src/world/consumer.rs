@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use shardwright_core::{
-    BatchBounds, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent, ConsumerSettings,
-    ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, LaneState, Opening, StopReason,
+    BatchBounds, CHECKPOINTS_PER_SPAN, ColumnsWanted, Consumer, ConsumerEffect, ConsumerEvent,
+    ConsumerSettings, ConsumerStart, CoordinatorEvent, DeadMessage, HashRange, LaneState, Opening,
+    StopReason,
 };
 
 use super::{Event, World};
@@ -12,9 +13,6 @@ use crate::faults::Fault;
 use crate::pipeline::{HOLD_MAX, batch_bytes, initial, retry_policy};
 use crate::plan::{Settings, Target};
 use crate::process::{AfterSync, Input, Lane, LaneWork, Shell};
-
-/// As the host has it: so many checkpoints does one span make due.
-const CHECKPOINTS_PER_SPAN: u64 = 8;
 
 /// What a lane may have to do at once; its channel has no more room.
 const LANE_WORK_MAX: usize = 3;
