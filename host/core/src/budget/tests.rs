@@ -365,7 +365,7 @@ fn an_unfair_shard_at_the_head_is_passed() {
 fn room_is_given_in_parts_that_are_worth_it() {
     let mut world = World::busy(64, 100_000);
     let mut turns = vec![0; 64];
-    for step in 0..64_000 {
+    for step in 0..256_000 {
         let number = step % 64;
         let shard = &mut world.shards[number];
         let done = shard.usage.records.min(100);
@@ -388,7 +388,7 @@ fn room_is_given_in_parts_that_are_worth_it() {
     assert!(
         fewest
             .zip(most)
-            .is_some_and(|(fewest, most)| *fewest >= 6 && most - fewest <= 6),
+            .is_some_and(|(fewest, most)| *fewest >= 36 && most - fewest <= 6),
         "{turns:?}"
     );
 }
@@ -409,7 +409,6 @@ fn nobody_waits_for_a_turn_while_turns_would_be_long() {
     // The first is done with one message after the other, and wants no more.
     world.shards[0].unopened = 0;
     let mut wakes = 0;
-    let mut in_vain = 0;
     for _ in 0..1_000 {
         world.finish_one(0);
         world.settle(0);
@@ -418,12 +417,10 @@ fn nobody_waits_for_a_turn_while_turns_would_be_long() {
             let held = world.shards[told].usage.records;
             world.open(told);
             let given = world.shards[told].usage.records - held;
-            in_vain += usize::from(given == 0);
-            assert!(given == 0 || given >= held / 8, "{given} to {held}");
+            assert!(given > 0 && given >= held / 8, "{given} to {held}");
         }
     }
-    // Once each: its turn was longer when it was given.
-    assert!(in_vain <= 30 && wakes > 2 * in_vain, "{in_vain} of {wakes}");
+    assert!(wakes > 0);
 }
 
 /// A shard of which a part does not get done needs more room than the others for its turn, and they take it first. It is not
