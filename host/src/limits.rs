@@ -27,6 +27,15 @@ pub(crate) const LEASE_PAGES_MAX: u32 = 10_000;
 /// Records that one `GetRecords` may ask for: the service refuses more.
 pub(crate) const GET_RECORDS_MAX: u32 = 10_000;
 
+/// Payloads and keys up to so many bytes are copied out of the SDK's buffers, side by side. What is copied is given back
+/// with its chunk, and all of a chunk lies within the span of its shard: this times the span is the most that resolved
+/// records can keep.
+pub(crate) const PACKED_BYTES_MAX: usize = 512;
+
+/// Bytes of one chunk of them: two hundred records of 100 bytes, and far below the sizes that an allocator gives pages
+/// of their own, which cost a fault each.
+pub(crate) const PACKED_CHUNK_BYTES_MAX: usize = 32 * 1024;
+
 /// For a new lease table to become usable. `DynamoDB` takes seconds; KCL waits as long.
 pub(crate) const TABLE_READY_TIMEOUT: Duration = Duration::from_mins(10);
 

@@ -297,6 +297,10 @@ impl LeaseKeeper {
     }
 
     /// Chains a move to those before it.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a refusal names two checkpoints, and is never made twice"
+    )]
     fn accept(
         &mut self,
         from: &Checkpoint,

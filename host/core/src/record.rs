@@ -1,6 +1,7 @@
 //! A record as a read brings it.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use crate::position::SequenceNumber;
 
@@ -10,7 +11,7 @@ pub struct Record {
     /// Its place in the shard.
     pub sequence: SequenceNumber,
     /// Its partition key; a container's own key means nothing.
-    pub key: Box<str>,
+    pub key: ByteString,
     /// Its bytes.
     pub data: Bytes,
     /// When the stream received it, milliseconds since the Unix epoch.

@@ -1,6 +1,7 @@
 //! What the window's two rings are made of.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use crate::deaggregate::{Span, UserRecordSpan};
 use crate::position::SequenceNumber;
@@ -8,7 +9,7 @@ use crate::position::SequenceNumber;
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) sequence: SequenceNumber,
-    pub(super) key: Box<str>,
+    pub(super) key: ByteString,
     pub(super) data: Bytes,
     pub(super) arrival_ms: i64,
     /// Whether it is a container whose checksum matches, if it has been looked at together with others.
@@ -48,6 +49,6 @@ pub(super) fn release_if_done(container: &mut Container, bytes: &mut u64) {
     if (container.is_opened || container.is_cut) && container.unresolved == 0 {
         *bytes -= std::mem::take(&mut container.bytes);
         container.data = Bytes::new();
-        container.key = Box::default();
+        container.key = ByteString::new();
     }
 }

@@ -10,8 +10,10 @@ use aws_sdk_kinesis::types::{
     ShardFilterType, ShardIteratorType, StreamStatus,
 };
 use aws_smithy_types::DateTime;
-use bytes::Bytes;
+use bytestring::ByteString;
 use shardwright_core::{ChildShard, HashRange, Record, SequenceNumber, Shard, ShardId, StartAt};
+
+use packing::Packing;
 
 use super::error::port_error;
 use crate::limits::{GET_RECORDS_MAX, SHARD_PAGES_MAX};
@@ -19,6 +21,8 @@ use crate::ports::{
     ErrorKind, PortError, PortFuture, ReadAnswer, ShardIterator, ShardListing, StreamSource,
     StreamSummary,
 };
+
+mod packing;
 
 /// A Kinesis stream, by name. Cloning it is cheap.
 #[derive(Clone, Debug)]
@@ -198,13 +202,13 @@ fn filter_of(which: ShardListing) -> Result<Option<ShardFilter>, String> {
     filter.build().map(Some).map_err(|error| error.to_string())
 }
 
-/// Keys, sequence numbers and payloads are moved out of the SDK's records: nothing is copied.
 fn to_read_answer(answer: GetRecordsOutput) -> Result<ReadAnswer, String> {
+    let mut packing = Packing::of(&answer.records);
     Ok(ReadAnswer {
         records: answer
             .records
             .into_iter()
-            .map(to_record)
+            .map(|record| to_record(record, &mut packing))
             .collect::<Result<_, _>>()?,
         next: answer.next_shard_iterator.map(ShardIterator),
         children: answer
@@ -220,11 +224,13 @@ fn to_read_answer(answer: GetRecordsOutput) -> Result<ReadAnswer, String> {
     })
 }
 
-fn to_record(record: SdkRecord) -> Result<Record, String> {
+fn to_record(record: SdkRecord, packing: &mut Packing) -> Result<Record, String> {
+    let key = record.partition_key.unwrap_or_default();
     Ok(Record {
         sequence: sequence(record.sequence_number)?,
-        key: record.partition_key.unwrap_or_default().into_boxed_str(),
-        data: Bytes::from(record.data.into_inner()),
+        key: ByteString::try_from(packing.keep(key.into_bytes()))
+            .map_err(|error| error.to_string())?,
+        data: packing.keep(record.data.into_inner()),
         // The service always sends it.
         arrival_ms: record
             .approximate_arrival_timestamp
@@ -280,31 +286,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_moved_and_not_copied() {
-        let payload = vec![7_u8; 1_000];
-        let (number, key) = (
-            "49590338271490256608559692538361571095921575989136588898",
-            "k",
-        );
+    fn a_record_keeps_what_it_says() {
+        let number = "49590338271490256608559692538361571095921575989136588898";
         let record = SdkRecord::builder()
             .sequence_number(number)
-            .partition_key(key)
-            .data(Blob::new(payload))
+            .partition_key("k\u{e4}se")
+            .data(Blob::new("payload"))
             .approximate_arrival_timestamp(DateTime::from_millis(1_700_000_000_123))
             .build()
             .expect("it is whole");
-        let before = (
-            record.data.as_ref().as_ptr(),
-            record.sequence_number.as_ptr(),
-            record.partition_key.as_deref().map(str::as_ptr),
-        );
-        let record = to_record(record).expect("it is a record");
-        let after = (
-            record.data.as_ptr(),
-            record.sequence.as_str().as_ptr(),
-            Some(record.key.as_ptr()),
-        );
-        assert_eq!(before, after);
+        let mut packing = Packing::of(std::slice::from_ref(&record));
+        let record = to_record(record, &mut packing).expect("it is a record");
+        assert_eq!(record.sequence.as_str(), number);
+        assert_eq!(record.key, "k\u{e4}se");
+        assert_eq!(record.data, "payload");
         assert_eq!(record.arrival_ms, 1_700_000_000_123);
     }
 
@@ -315,6 +310,7 @@ mod tests {
             .data(Blob::new(""))
             .build()
             .expect("it is whole");
-        assert!(to_record(record).is_err());
+        let mut packing = Packing::of(&[]);
+        assert!(to_record(record, &mut packing).is_err());
     }
 }

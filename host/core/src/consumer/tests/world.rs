@@ -149,7 +149,7 @@ impl World {
         let packed = aggregator.finish().unwrap();
         self.records.push(Record {
             sequence: sequence(number),
-            key: packed.key,
+            key: packed.key.into(),
             data: packed.data,
             arrival_ms: 0,
         });
