@@ -62,7 +62,10 @@ const TABLES: &str = "
 pub(super) fn open_writer(path: &Path, sync: SyncMode) -> Result<Connection, StoreError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
+    // Of a database that is made now; one that is there keeps its own.
+    connection.pragma_update(None, "page_size", limits::PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    let page_bytes: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     connection.pragma_update(
         None,
         "synchronous",
@@ -71,7 +74,8 @@ pub(super) fn open_writer(path: &Path, sync: SyncMode) -> Result<Connection, Sto
             SyncMode::Full => "FULL",
         },
     )?;
-    connection.pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES)?;
+    let pages = limits::WAL_BYTES / page_bytes.max(1);
+    connection.pragma_update(None, "wal_autocheckpoint", pages)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {

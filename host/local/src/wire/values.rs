@@ -3,8 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,7 +25,7 @@ impl<'de> Deserialize<'de> for Blob {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Blob, E> {
-                STANDARD.decode(text).map(Blob).map_err(E::custom)
+                STANDARD.decode_to_vec(text).map(Blob).map_err(E::custom)
             }
         }
 

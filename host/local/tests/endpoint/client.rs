@@ -4,8 +4,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
 pub(crate) struct Client {
@@ -178,11 +177,16 @@ fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Raw> {
 }
 
 pub(crate) fn base64(data: &str) -> String {
-    STANDARD.encode(data)
+    STANDARD.encode_to_string(data)
 }
 
 pub(crate) fn text(record: &Value) -> String {
-    String::from_utf8(STANDARD.decode(record["Data"].as_str().unwrap()).unwrap()).unwrap()
+    String::from_utf8(
+        STANDARD
+            .decode_to_vec(record["Data"].as_str().unwrap())
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 /// All records of a shard from an iterator on, until it has no more now.
